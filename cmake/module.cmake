@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# vmferry_module(NAME DEPS target...): the folder's *.cc as library NAME, its *_test.cc as NAME_test.
+#
+# Unit tests are registered one by one with the label `unit`, property tests (names ending in
+# Property) included. DEPS are public: whoever uses a module may use what its headers name.
+include(GoogleTest)
+
+function(vmferry_module name)
+  cmake_parse_arguments(ARG "" "" "DEPS;TEST_DEPS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS *.cc)
+  set(tests ${sources})
+  list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  if(sources)
+    add_library(${name} STATIC ${sources})
+    target_link_libraries(${name} PUBLIC ${ARG_DEPS} Threads::Threads)
+  else()
+    add_library(${name} INTERFACE)
+    target_link_libraries(${name} INTERFACE ${ARG_DEPS})
+  endif()
+  if(tests)
+    add_executable(${name}_test ${tests})
+    target_link_libraries(${name}_test PRIVATE ${name} ${ARG_TEST_DEPS} vmferry_testing GTest::gmock
+                                               GTest::gtest_main)
+    gtest_discover_tests(
+      ${name}_test
+      TEST_PREFIX ${name}/
+      DISCOVERY_TIMEOUT 60
+      PROPERTIES LABELS unit TIMEOUT 120)
+  endif()
+endfunction()

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include "base/byte_reader.h"
+#include "codec/deflate.h"
+#include "codec/digest.h"
+#include "codec/signature.h"
+#include "codec/text_codec.h"
+#include "testing/fake_random.h"
+
+namespace vmferry::codec {
+namespace {
+
+// aws-reference: published CRC32C values, and EBS checksums of constant blocks.
+TEST(Crc32c, EqualsPublishedValues) {
+  EXPECT_EQ(Crc32c({}), 0U);
+  EXPECT_EQ(Crc32c(AsBytes("123456789")), 0xe3069283U);
+  EXPECT_EQ(Base64Encode(CrcBytes(Crc32c(AsBytes("hello")))), "mnG7TA==");
+  EXPECT_EQ(Crc32c(AsBytes("6789"), Crc32c(AsBytes("12345"))), 0xe3069283U);
+}
+
+TEST(Sha256, EqualsPublishedValues) {
+  EXPECT_EQ(Base64Encode(Sha256(std::vector<std::byte>(524288))),
+            "B4VNL+8pega6gWheZgwzLeNtXRjVRpJ9MNqtbX/aFUE=");
+  EXPECT_EQ(HexEncode(Sha256(AsBytes("abc"))),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+// RFC 4231, test case 2.
+TEST(HmacSha256, EqualsPublishedValue) {
+  EXPECT_EQ(HexEncode(HmacSha256(AsBytes("Jefe"), AsBytes("what do ya want for nothing?"))),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+}
+
+TEST(Digester, EqualsOneShotForDataInParts) {
+  Digester digester(DigestKind::kSha256);
+  digester.Update(AsBytes("a"));
+  digester.Update(AsBytes("bc"));
+  std::array<std::byte, 32> out;
+  EXPECT_EQ(HexEncode(digester.Finish(out)), HexEncode(Sha256(AsBytes("abc"))));
+  EXPECT_EQ(HexEncode(Md5(AsBytes("abc"))), "900150983cd24fb0d6963f7d28e17f72");
+}
+
+// RFC 4648 section 10.
+TEST(Base64, EqualsPublishedValues) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}};
+  for (const auto& [plain, encoded] : cases) {
+    EXPECT_EQ(Base64Encode(AsBytes(plain)), encoded);
+    EXPECT_EQ(AsText(*Base64Decode(encoded)), plain);
+  }
+}
+
+TEST(Base64, RefusesWhatIsNotStrict) {
+  for (const char* text : {"Zg", "Zg=", "Z===", "Zh==", "Zm9v ", "Zm-v", "=m9v", "Zg==Zg=="}) {
+    EXPECT_FALSE(Base64Decode(text)) << text;
+  }
+}
+
+TEST(Hex, RoundTripsAndRefusesTheRest) {
+  EXPECT_EQ(HexEncode(*HexDecode("00ffA0")), "00ffa0");
+  EXPECT_FALSE(HexDecode("0"));
+  EXPECT_FALSE(HexDecode("zz"));
+}
+
+TEST(Zlib, InflatesWhatItDeflates) {
+  testing::FakeRandom random(1);
+  for (const std::size_t size : {0U, 1U, 65536U, 200000U}) {
+    std::vector<std::byte> data(size);
+    random.Fill(std::span(data).first(size / 2));
+    const std::vector<std::byte> compressed = ZlibDeflate(data);
+    std::vector<std::byte> out(size + 1);
+    ZlibInflater inflater;
+    const auto written = inflater.Inflate(compressed, out);
+    ASSERT_TRUE(written) << written.error().ToString();
+    ASSERT_EQ(*written, size);
+    out.resize(size);
+    EXPECT_EQ(out, data);
+  }
+}
+
+TEST(Zlib, RefusesDamageAndBombs) {
+  const std::vector<std::byte> compressed = ZlibDeflate(std::vector<std::byte>(1 << 20));
+  ZlibInflater inflater;
+  std::vector<std::byte> small(4096);
+  EXPECT_EQ(inflater.Inflate(compressed, small).error().reason(), "codec.inflate_failed");
+  std::vector<std::byte> whole(1 << 20);
+  EXPECT_FALSE(inflater.Inflate(std::span(compressed).first(compressed.size() / 2), whole));
+}
+
+TEST(Ed25519, VerifiesItsOwnSignatureAndNoOther) {
+  const Secret key = GenerateEd25519Key();
+  const auto public_key = Ed25519PublicKey(key);
+  ASSERT_TRUE(public_key);
+  const auto signature = Ed25519Sign(key, AsBytes("message"));
+  ASSERT_TRUE(signature);
+  EXPECT_TRUE(*Ed25519Verify(*public_key, AsBytes("message"), *signature));
+  EXPECT_FALSE(*Ed25519Verify(*public_key, AsBytes("massage"), *signature));
+  EXPECT_EQ(Ed25519Sign(Secret("no key"), AsBytes("m")).error().reason(), "codec.bad_key");
+}
+
+}  // namespace
+}  // namespace vmferry::codec
