@@ -1,0 +1,93 @@
+# The Debian guest: package tree by mmdebstrap, file system by mke2fs under fakeroot, GRUB.
+# shellcheck shell=bash
+. "$TOOLS/guest/common.sh"
+cd "$WORK"
+
+PARTITION_MIB=$((SIZE_MIB - 1))
+PACKAGES=(
+  linux-image-cloud-amd64 initramfs-tools      # kernel; NVMe is built in, virtio and SATA come by the initramfs
+  systemd-sysv udev dbus kmod procps           # an init that a user would find on a server
+  ifupdown isc-dhcp-client iproute2 netbase    # DHCP
+  openssh-server login passwd e2fsprogs        # what a person meets first
+)
+
+# Which way of being root mmdebstrap has here: user namespaces where they are allowed, else chroot for root,
+# else a pretended one.
+if [ -n "${VMFERRY_MMDEBSTRAP_MODE:-}" ]; then mode=$VMFERRY_MMDEBSTRAP_MODE
+elif mmdebstrap --mode=unshare --unshare-helper true 2>/dev/null; then mode=unshare
+elif [ "$(id -u)" -eq 0 ]; then mode=root
+else mode=fakechroot
+fi
+
+debian_sources >sources.list
+aptopts=(--aptopt='APT::Install-Recommends "false"')
+while IFS= read -r option; do aptopts+=(--aptopt="$option"); done < <(apt_acquire_options)
+
+# Runs outside the tree with the tree as its argument, as its root.
+cat >customize.sh <<'EOF'
+#!/bin/bash
+set -euo pipefail
+root=$1
+echo guest >"$root/etc/hostname"
+printf '127.0.0.1 localhost guest\n::1 localhost\n' >"$root/etc/hosts"
+printf 'auto lo\niface lo inet loopback\nallow-hotplug eth0\niface eth0 inet dhcp\n' >"$root/etc/network/interfaces"
+printf 'UUID=%s / ext4 errors=remount-ro 0 1\n' "$ROOT_UUID" >"$root/etc/fstab"
+rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap"
+ln -sf /lib/systemd/system/serial-getty@.service "$root/etc/systemd/system/getty.target.wants/serial-getty@ttyS0.service"
+# Guests of the region reach no network: nothing may wait for one.
+for unit in apt-daily.timer apt-daily-upgrade.timer; do ln -sf /dev/null "$root/etc/systemd/system/$unit"; done
+if [ -s "$PASSWORD_FILE" ]; then
+  { printf 'root:'; head -n 1 "$PASSWORD_FILE"; } | chroot "$root" chpasswd
+  printf 'PermitRootLogin yes\n' >"$root/etc/ssh/sshd_config.d/root.conf"
+else
+  chroot "$root" passwd -q -l root
+fi
+EOF
+chmod 755 customize.sh
+# Another user may own the namespace's ids: the hook reads its files from a place that all may enter.
+if [ -n "$PASSWORD_FILE" ]; then hook_password=$(readlink -f "$PASSWORD_FILE"); else hook_password=/dev/null; fi
+hook_env=$(printf 'ROOT_UUID=%q PASSWORD_FILE=%q' "$ROOT_UUID" "$hook_password")
+
+started=$SECONDS
+echo "mmdebstrap --mode=$mode"
+mmdebstrap --mode="$mode" --variant=minbase --format=tar \
+  --include="$(IFS=,; echo "${PACKAGES[*]}")" "${aptopts[@]}" \
+  --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+  --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+  --essential-hook='mkdir -p "$1/etc/initramfs-tools/conf.d"; echo MODULES=most >"$1/etc/initramfs-tools/conf.d/modules"' \
+  --customize-hook="$hook_env bash -c \"\$(cat customize.sh)\" customize \"\$1\"" \
+  "$SUITE" root.tar sources.list
+echo "tree: $((SECONDS - started)) s, $(stat -c %s root.tar) bytes"
+
+started=$SECONDS
+make_disk disk.raw
+cat >early.cfg <<EOF
+search --no-floppy --fs-uuid --set=root $ROOT_UUID
+set prefix=(\$root)/boot/grub
+EOF
+install_grub disk.raw early.cfg \
+  biosdisk part_msdos ext2 search search_fs_uuid normal configfile linux echo serial terminal test ls cat
+export PARTITION_MIB
+# One fakeroot session from unpacking to filling: owners, modes and device nodes live only inside it.
+fakeroot bash -euo pipefail -c '
+  . "$TOOLS/guest/common.sh"
+  mkdir root
+  tar -x -p --numeric-owner -f root.tar -C root
+  kernel=$(cd root/boot && ls vmlinuz-* | sort -V | tail -n 1)
+  version=${kernel#vmlinuz-}
+  [ -s "root/boot/initrd.img-$version" ] || { echo "no initramfs was made for $version" >&2; exit 1; }
+  mkdir -p root/boot/grub
+  cat >root/boot/grub/grub.cfg <<EOF
+serial --unit=0 --speed=115200
+terminal_input serial console
+terminal_output serial console
+set timeout=0
+menuentry "Debian" {
+  search --no-floppy --fs-uuid --set=root $ROOT_UUID
+  linux /boot/vmlinuz-$version root=UUID=$ROOT_UUID ro console=tty0 console=ttyS0,115200 net.ifnames=0
+  initrd /boot/initrd.img-$version
+}
+EOF
+  : >root/etc/machine-id
+  fill_partition disk.raw root'
+echo "disk: $((SECONDS - started)) s"
