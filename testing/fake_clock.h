@@ -12,8 +12,7 @@ namespace vmferry::testing {
 class FakeClock final : public sys::Clock {
  public:
   /// Starts at 2026-01-01T00:00:00Z unless told otherwise.
-  explicit FakeClock(WallTime start = WallTime(std::chrono::seconds(1767225600)))
-      : start_(start) {}
+  explicit FakeClock(WallTime start = WallTime(std::chrono::seconds(1767225600))) : start_(start) {}
 
   WallTime WallNow() const override;
   MonotonicTime MonotonicNow() const override;

@@ -8,6 +8,6 @@ namespace vmferry::internal {
 [[noreturn]] void CheckFailed(const char* condition, const char* file, int line);
 }  // namespace vmferry::internal
 
-#define VMFERRY_CHECK(condition)                                             \
-  ((condition) ? static_cast<void>(0)                                        \
+#define VMFERRY_CHECK(condition)      \
+  ((condition) ? static_cast<void>(0) \
                : ::vmferry::internal::CheckFailed(#condition, __FILE__, __LINE__))

@@ -105,10 +105,10 @@ class [[nodiscard]] Result {
   Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}
   template <typename U>
-    requires(std::is_convertible_v<U &&, T> && !std::is_same_v<std::remove_cvref_t<U>, T> &&
-             !std::is_same_v<std::remove_cvref_t<U>, Error> &&
-             !std::is_same_v<std::remove_cvref_t<U>, Result>)
-  Result(U&& value) : state_(std::in_place_index<0>, T(std::forward<U>(value))) {}
+  requires(std::is_convertible_v<U&&, T> && !std::is_same_v<std::remove_cvref_t<U>, T> &&
+           !std::is_same_v<std::remove_cvref_t<U>, Error> &&
+           !std::is_same_v<std::remove_cvref_t<U>, Result>) Result(U&& value)
+      : state_(std::in_place_index<0>, T(std::forward<U>(value))) {}
 
   bool has_value() const { return state_.index() == 0; }
   explicit operator bool() const { return has_value(); }
@@ -189,12 +189,13 @@ class [[nodiscard]] Result<void> {
 #define VMFERRY_CONCAT(a, b) VMFERRY_CONCAT_INNER(a, b)
 
 /// Returns the error of `expr` (a Result<void>) from the enclosing function.
-#define VMFERRY_RETURN_IF_ERROR(expr) VMFERRY_RETURN_IF_ERROR_(expr, VMFERRY_CONCAT(r_, __COUNTER__))
-#define VMFERRY_RETURN_IF_ERROR_(expr, temporary)                      \
-  do {                                                                 \
-    if (auto temporary = (expr); !temporary.has_value()) {             \
-      return std::move(temporary).error();                             \
-    }                                                                  \
+#define VMFERRY_RETURN_IF_ERROR(expr) \
+  VMFERRY_RETURN_IF_ERROR_(expr, VMFERRY_CONCAT(r_, __COUNTER__))
+#define VMFERRY_RETURN_IF_ERROR_(expr, temporary)          \
+  do {                                                     \
+    if (auto temporary = (expr); !temporary.has_value()) { \
+      return std::move(temporary).error();                 \
+    }                                                      \
   } while (false)
 
 /// Declares or assigns `decl` from `expr` (a Result<T>), or returns its error.

@@ -32,7 +32,8 @@ constexpr std::array<Unit, 4> kDurationUnitsMs = {
     {{"ms", 1}, {"s", 1000}, {"m", 60 * 1000}, {"h", 3600 * 1000}}};
 
 template <std::size_t N>
-std::optional<std::uint64_t> ParseWithUnit(std::string_view text, const std::array<Unit, N>& units) {
+std::optional<std::uint64_t> ParseWithUnit(std::string_view text,
+                                           const std::array<Unit, N>& units) {
   const std::size_t digits = text.find_first_not_of("0123456789");
   const auto number = ParseUint(text.substr(0, digits));
   if (!number) return std::nullopt;

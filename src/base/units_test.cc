@@ -35,12 +35,13 @@ TEST(Units, FormatsSizesAndDurations) {
 }
 
 TEST(Units, TimesSurviveARoundTrip) {
-  for (const char* text : {"2026-11-22T10:00:00Z", "1970-01-01T00:00:00Z", "2024-02-29T23:59:59Z"}) {
+  for (const char* text :
+       {"2026-11-22T10:00:00Z", "1970-01-01T00:00:00Z", "2024-02-29T23:59:59Z"}) {
     EXPECT_EQ(FormatTime(*ParseTime(text)), text);
   }
   EXPECT_EQ(FormatTime(*ParseTime("2026-11-22T10:00:00.123Z")), "2026-11-22T10:00:00Z");
-  for (const char* text : {"", "2026-13-01T00:00:00Z", "2026-11-22 10:00:00Z", "2026-11-22T25:00:00Z",
-                           "2026-11-22T10:00:00", "2026-02-30T00:00:00Z"}) {
+  for (const char* text : {"", "2026-13-01T00:00:00Z", "2026-11-22 10:00:00Z",
+                           "2026-11-22T25:00:00Z", "2026-11-22T10:00:00", "2026-02-30T00:00:00Z"}) {
     EXPECT_FALSE(ParseTime(text)) << text;
   }
 }

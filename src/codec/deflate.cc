@@ -32,8 +32,8 @@ Result<std::size_t> ZlibInflater::Inflate(std::span<const std::byte> compressed,
       libdeflate_zlib_decompress_ex(state_->decompressor, compressed.data(), compressed.size(),
                                     out.data(), out.size(), &consumed, &written);
   if (outcome == LIBDEFLATE_SUCCESS) return written;
-  const char* why = outcome == LIBDEFLATE_INSUFFICIENT_SPACE ? "it inflates to too many bytes"
-                                                             : "it is damaged";
+  const char* why =
+      outcome == LIBDEFLATE_INSUFFICIENT_SPACE ? "it inflates to too many bytes" : "it is damaged";
   return Error(ErrorCode::kDataLoss, "codec.inflate_failed",
                fmt::format("cannot inflate {} bytes of deflate data: {}", compressed.size(), why));
 }

@@ -14,9 +14,12 @@ namespace {
 
 const EVP_MD* Algorithm(DigestKind kind) {
   switch (kind) {
-    case DigestKind::kSha256: return EVP_sha256();
-    case DigestKind::kSha1: return EVP_sha1();
-    case DigestKind::kMd5: return EVP_md5();
+    case DigestKind::kSha256:
+      return EVP_sha256();
+    case DigestKind::kSha1:
+      return EVP_sha1();
+    case DigestKind::kMd5:
+      return EVP_md5();
   }
   return nullptr;
 }
@@ -49,9 +52,8 @@ Md5Digest Md5(std::span<const std::byte> data) {
 Sha256Digest HmacSha256(std::span<const std::byte> key, std::span<const std::byte> data) {
   Sha256Digest digest;
   unsigned length = 0;
-  VMFERRY_CHECK(HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), Raw(data),
-                     data.size(), reinterpret_cast<unsigned char*>(digest.data()),
-                     &length) != nullptr);
+  VMFERRY_CHECK(HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), Raw(data), data.size(),
+                     reinterpret_cast<unsigned char*>(digest.data()), &length) != nullptr);
   return digest;
 }
 

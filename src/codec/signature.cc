@@ -50,8 +50,8 @@ const unsigned char* Raw(std::span<const std::byte> bytes) {
 Secret GenerateEd25519Key() {
   const Key key(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"));
   const Bio bio(BIO_new(BIO_s_mem()));
-  VMFERRY_CHECK(key != nullptr && PEM_write_bio_PrivateKey(bio.get(), key.get(), nullptr, nullptr, 0,
-                                                           nullptr, nullptr) == 1);
+  VMFERRY_CHECK(key != nullptr && PEM_write_bio_PrivateKey(bio.get(), key.get(), nullptr, nullptr,
+                                                           0, nullptr, nullptr) == 1);
   return Secret(Content(bio.get()));
 }
 

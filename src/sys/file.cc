@@ -39,7 +39,8 @@ Meaning MeaningOf(std::string_view action, int error_number) {
       return {ErrorCode::kInvalidArgument, "io.is_directory", "name a file"};
     case EEXIST:
       return {ErrorCode::kAlreadyExists, "io.exists", "choose another name"};
-    default: break;
+    default:
+      break;
   }
   if (action == "read") return {ErrorCode::kUnavailable, "io.read_failed", ""};
   if (action == "open") return {ErrorCode::kUnavailable, "io.open_failed", ""};
@@ -63,11 +64,21 @@ Error ErrnoError(std::string_view action, const std::filesystem::path& path, int
 Result<File> File::Open(const std::filesystem::path& path, Mode mode) {
   int flags = O_CLOEXEC | O_NOCTTY;
   switch (mode) {
-    case Mode::kRead: flags |= O_RDONLY; break;
-    case Mode::kReadWrite: flags |= O_RDWR; break;
-    case Mode::kCreate: flags |= O_RDWR | O_CREAT; break;
-    case Mode::kCreateNew: flags |= O_RDWR | O_CREAT | O_EXCL; break;
-    case Mode::kAppend: flags |= O_WRONLY | O_CREAT | O_APPEND; break;
+    case Mode::kRead:
+      flags |= O_RDONLY;
+      break;
+    case Mode::kReadWrite:
+      flags |= O_RDWR;
+      break;
+    case Mode::kCreate:
+      flags |= O_RDWR | O_CREAT;
+      break;
+    case Mode::kCreateNew:
+      flags |= O_RDWR | O_CREAT | O_EXCL;
+      break;
+    case Mode::kAppend:
+      flags |= O_WRONLY | O_CREAT | O_APPEND;
+      break;
   }
   // O_NONBLOCK so that a FIFO in the source's place cannot hang us; it means nothing for files.
   const int descriptor = ::open(path.c_str(), flags | O_NONBLOCK, 0600);

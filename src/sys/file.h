@@ -43,10 +43,10 @@ class File {
  public:
   enum class Mode {
     kRead,
-    kReadWrite,    ///< must exist
-    kCreate,       ///< read and write, created when absent
-    kCreateNew,    ///< read and write, must not exist
-    kAppend,       ///< write at the end, created when absent
+    kReadWrite,  ///< must exist
+    kCreate,     ///< read and write, created when absent
+    kCreateNew,  ///< read and write, must not exist
+    kAppend,     ///< write at the end, created when absent
   };
 
   /// Opens with O_CLOEXEC; new files get mode 0600. Directories are refused with io.is_directory.

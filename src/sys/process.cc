@@ -71,8 +71,8 @@ Result<pid_t> Spawn(const ProcessOptions& options, int stdout_fd, int stderr_fd)
     posix_spawn_file_actions_addchdir_np(&plan.actions, options.working_folder.c_str());
   }
   short flags = POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK;
-  flags = static_cast<short>(
-      flags | (options.new_session ? POSIX_SPAWN_SETSID : POSIX_SPAWN_SETPGROUP));
+  flags = static_cast<short>(flags |
+                             (options.new_session ? POSIX_SPAWN_SETSID : POSIX_SPAWN_SETPGROUP));
   sigset_t signals;
   sigemptyset(&signals);
   posix_spawnattr_setsigmask(&plan.attributes, &signals);
@@ -88,9 +88,8 @@ Result<pid_t> Spawn(const ProcessOptions& options, int stdout_fd, int stderr_fd)
     for (char** entry = environ; *entry != nullptr; ++entry) variables.emplace_back(*entry);
   }
   pid_t pid = 0;
-  const int failure =
-      ::posix_spawnp(&pid, arguments[0].c_str(), &plan.actions, &plan.attributes,
-                     Pointers(arguments).data(), Pointers(variables).data());
+  const int failure = ::posix_spawnp(&pid, arguments[0].c_str(), &plan.actions, &plan.attributes,
+                                     Pointers(arguments).data(), Pointers(variables).data());
   if (failure == ENOENT) {
     return Error(ErrorCode::kNotFound, "process.not_found",
                  fmt::format("cannot start {}: it is not installed", arguments[0]))

@@ -21,7 +21,7 @@
 namespace vmferry::sys {
 
 struct ProcessOptions {
-  std::vector<std::string> arguments;  ///< [0] is the program, looked up in PATH
+  std::vector<std::string> arguments;    ///< [0] is the program, looked up in PATH
   std::filesystem::path working_folder;  ///< empty: ours
   /// Files for standard output and error (appended to); empty: /dev/null. Standard input is
   /// /dev/null.
@@ -29,7 +29,8 @@ struct ProcessOptions {
   std::filesystem::path stderr_path;
   /// A session of its own: signals of our terminal do not reach it, and it outlives us.
   bool new_session = false;
-  /// Extra "NAME=value" entries. The rest of our environment is passed on unless `clean_environment`.
+  /// Extra "NAME=value" entries. The rest of our environment is passed on unless
+  /// `clean_environment`.
   std::vector<std::string> environment;
   bool clean_environment = false;
   /// Descriptors the child keeps under the same number; all others are closed on exec.
@@ -41,8 +42,8 @@ struct ProcessOptions {
 Result<pid_t> StartProcess(const ProcessOptions& options);
 
 struct ProcessOutcome {
-  int exit_code = 0;      ///< 128 + signal when a signal ended it
-  std::string output;     ///< standard output, at most `output_limit_bytes`
+  int exit_code = 0;         ///< 128 + signal when a signal ended it
+  std::string output;        ///< standard output, at most `output_limit_bytes`
   std::string error_output;  ///< standard error, at most 64 KiB
 };
 

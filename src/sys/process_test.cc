@@ -27,8 +27,7 @@ TEST(RunProcess, KillsTheWholeGroupAtTheDeadline) {
 
 TEST(RunProcess, KeepsOutputLargerThanAPipe) {
   SystemClock clock;
-  const auto outcome =
-      RunProcess(clock, {.arguments = {"head", "-c", "300000", "/dev/zero"}}, {});
+  const auto outcome = RunProcess(clock, {.arguments = {"head", "-c", "300000", "/dev/zero"}}, {});
   ASSERT_TRUE(outcome);
   EXPECT_EQ(outcome->output.size(), 300000U);
 }
