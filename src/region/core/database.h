@@ -61,7 +61,7 @@ class Transaction {
   virtual ~Transaction() = default;
   /// Runs one statement and returns the number of rows it changed.
   /// Errors: kAlreadyExists region.database_conflict (a UNIQUE or PRIMARY KEY is violated);
-  ///         kResourceExhausted io.no_space; kInternal region.database_failed.
+  ///         kResourceExhausted sqlite.no_space; kDataLoss sqlite.damaged; kInternal sqlite.failed.
   virtual Result<std::int64_t> Execute(std::string_view sql, std::vector<SqlValue> values = {}) = 0;
   /// All rows of one SELECT: give it a LIMIT where the table can be large.
   virtual Result<std::vector<SqlRow>> Query(std::string_view sql,
@@ -70,8 +70,7 @@ class Transaction {
 
 class Database {
  public:
-  /// Opens or makes the file. Errors: kFailedPrecondition region.database_damaged;
-  /// kResourceExhausted io.no_space; kInternal region.database_failed.
+  /// Opens or makes the file. Errors: those of sqlite::Connection::Open.
   static Result<std::unique_ptr<Database>> Open(const std::filesystem::path& path);
   ~Database();
   Database(const Database&) = delete;
@@ -80,7 +79,7 @@ class Database {
   /// Brings the component's tables up to date: runs those of `statements` (numbered from 1 by
   /// their place) that were not run before, each once. Statements are never changed or removed
   /// after a release, only added.
-  /// Errors: kFailedPrecondition region.database_newer (made by a newer version).
+  /// Errors: kFailedPrecondition sqlite.newer_schema (made by a newer version).
   Result<void> Migrate(std::string_view component, std::span<const char* const> statements);
 
   /// Runs body(Transaction&), which returns a Result; commits when it succeeded, else rolls back.

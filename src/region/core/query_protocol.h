@@ -16,6 +16,7 @@
 
 #include "base/result.h"
 #include "region/core/service.h"
+#include "text/xml.h"
 
 namespace vmferry::region {
 
@@ -46,9 +47,7 @@ class QueryParameters {
   std::map<std::string, std::string, std::less<>> values_;
 };
 
-/// The XML escape of text content and attribute values. Control characters XML 1.0 cannot hold
-/// become U+FFFD.
-std::string XmlEscape(std::string_view text);
+using text::XmlEscape;
 
 /// EC2: <Response><Errors><Error><Code/><Message/></Error></Errors><RequestID/></Response>.
 Answer Ec2ErrorAnswer(int status, std::string_view code, std::string_view message,
