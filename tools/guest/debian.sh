@@ -36,6 +36,11 @@ rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap"
 ln -sf /lib/systemd/system/serial-getty@.service "$root/etc/systemd/system/getty.target.wants/serial-getty@ttyS0.service"
 # Guests of the region reach no network: nothing may wait for one.
 for unit in apt-daily.timer apt-daily-upgrade.timer; do ln -sf /dev/null "$root/etc/systemd/system/$unit"; done
+# A machine that has been in use, not one fresh from the factory: systemd's first-boot work (presets, catalogues,
+# machine id) costs many seconds under software emulation, and no one migrates a machine that never ran.
+rm -f "$root/etc/machine-id"
+tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
+touch "$root/etc/.updated" "$root/var/.updated"
 if [ -s "$PASSWORD_FILE" ]; then
   { printf 'root:'; head -n 1 "$PASSWORD_FILE"; } | chroot "$root" chpasswd
   printf 'PermitRootLogin yes\n' >"$root/etc/ssh/sshd_config.d/root.conf"
@@ -88,6 +93,5 @@ menuentry "Debian" {
   initrd /boot/initrd.img-$version
 }
 EOF
-  : >root/etc/machine-id
   fill_partition disk.raw root'
 echo "disk: $((SECONDS - started)) s"
