@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# vmferry_module(NAME DEPS target...): the folder's *.cc as library NAME, its *_test.cc as NAME_test.
+# vmferry_module(NAME DEPS target... [SANITIZED]): the folder's *.cc as library NAME, its *_test.cc
+# as NAME_test. SANITIZED: the tests also run under ASan and UBSan (label `sanitized`); for modules
+# that read what strangers write.
 #
 # Unit tests are registered one by one with the label `unit`, property tests (names ending in
 # Property) included. DEPS are public: whoever uses a module may use what its headers name.
 include(GoogleTest)
 
 function(vmferry_module name)
-  cmake_parse_arguments(ARG "" "" "DEPS;TEST_DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "SANITIZED" "" "DEPS;TEST_DEPS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS *.cc)
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
@@ -23,10 +25,16 @@ function(vmferry_module name)
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE ${name} ${ARG_TEST_DEPS} vmferry_testing GTest::gmock
                                                GTest::gtest_main)
+    set(labels unit)
+    if(VMFERRY_SANITIZE AND ARG_SANITIZED)
+      set(labels sanitized)
+      # The target `sanitized` is made after all modules: fuzz/CMakeLists.txt adds these to it.
+      set_property(GLOBAL APPEND PROPERTY VMFERRY_SANITIZED_TARGETS ${name}_test)
+    endif()
     gtest_discover_tests(
       ${name}_test
       TEST_PREFIX ${name}/
       DISCOVERY_TIMEOUT 60
-      PROPERTIES LABELS unit TIMEOUT 120)
+      PROPERTIES LABELS ${labels} TIMEOUT 120)
   endif()
 endfunction()
