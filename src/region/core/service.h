@@ -61,6 +61,8 @@ struct Call {
   std::string service;        ///< "s3", "ec2", "ebs", "sts"
   std::string operation;      ///< what OperationOf said
   bool presigned = false;     ///< authenticated by query parameters
+  /// Further elements of an error answer, as S3 has them: StringToSign, HeadersNotSigned...
+  std::vector<NameValue> error_details;
 
   /// The first header or query parameter of that name (headers: lower case), or nullptr.
   const std::string* FindHeader(std::string_view name) const;

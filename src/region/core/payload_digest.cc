@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "region/core/payload_digest.h"
+
+#include <isa-l/crc.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace vmferry::region {
+namespace {
+
+struct KindFacts {
+  ChecksumKind kind;
+  std::string_view name;
+  std::size_t bytes;
+  std::string PayloadDigests::*member;
+};
+
+constexpr std::array<KindFacts, 6> kFacts = {{
+    {ChecksumKind::kMd5, "md5", 16, &PayloadDigests::md5},
+    {ChecksumKind::kSha256, "sha256", 32, &PayloadDigests::sha256},
+    {ChecksumKind::kSha1, "sha1", 20, &PayloadDigests::sha1},
+    {ChecksumKind::kCrc32, "crc32", 4, &PayloadDigests::crc32},
+    {ChecksumKind::kCrc32c, "crc32c", 4, &PayloadDigests::crc32c},
+    {ChecksumKind::kCrc64nvme, "crc64nvme", 8, &PayloadDigests::crc64nvme},
+}};
+
+const KindFacts& FactsOf(ChecksumKind kind) { return kFacts[static_cast<std::size_t>(kind)]; }
+
+constexpr std::uint64_t kCrc64Polynomial = 0x9A6C9329AC4BC9B5;  // reflected
+constexpr std::size_t kSlices = 8;
+using Crc64Tables = std::array<std::array<std::uint64_t, 256>, kSlices>;
+
+constexpr Crc64Tables MakeCrc64Tables() {
+  Crc64Tables tables{};
+  for (std::uint64_t i = 0; i < 256; ++i) {
+    std::uint64_t value = i;
+    for (int bit = 0; bit < 8; ++bit) {
+      value = (value & 1) != 0 ? (value >> 1) ^ kCrc64Polynomial : value >> 1;
+    }
+    tables[0][i] = value;
+  }
+  for (std::size_t slice = 1; slice < kSlices; ++slice) {
+    for (std::size_t i = 0; i < 256; ++i) {
+      const std::uint64_t before = tables[slice - 1][i];
+      tables[slice][i] = (before >> 8) ^ tables[0][before & 0xff];
+    }
+  }
+  return tables;
+}
+constexpr Crc64Tables kCrc64 = MakeCrc64Tables();
+
+template <typename Number>
+std::string BigEndian(Number value) {
+  std::string out(sizeof(Number), '\0');
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    out[out.size() - 1 - i] = static_cast<char>(value & 0xff);
+    value = static_cast<Number>(value >> 8);
+  }
+  return out;
+}
+
+std::string FinishDigest(std::optional<codec::Digester>& digester) {
+  if (!digester) return {};
+  std::array<std::byte, 32> out;
+  const auto bytes = digester->Finish(out);
+  std::string text(bytes.size(), '\0');
+  std::memcpy(text.data(), bytes.data(), bytes.size());
+  return text;
+}
+
+std::uint32_t Crc32(std::span<const std::byte> data, std::uint32_t previous) {
+  // ISA-L takes a non-const pointer in some versions, and lengths below 4 GiB in none too many.
+  return crc32_gzip_refl(previous, reinterpret_cast<const unsigned char*>(data.data()),
+                         data.size());
+}
+
+}  // namespace
+
+std::optional<ChecksumKind> ChecksumKindByName(std::string_view name) {
+  for (const KindFacts& facts : kFacts) {
+    if (facts.name == name && facts.kind != ChecksumKind::kMd5) return facts.kind;
+  }
+  return std::nullopt;
+}
+
+std::string_view ChecksumName(ChecksumKind kind) { return FactsOf(kind).name; }
+std::size_t ChecksumBytes(ChecksumKind kind) { return FactsOf(kind).bytes; }
+const std::string& DigestOf(const PayloadDigests& digests, ChecksumKind kind) {
+  return digests.*FactsOf(kind).member;
+}
+
+std::uint64_t Crc64Nvme(std::span<const std::byte> data, std::uint64_t previous) {
+  std::uint64_t crc = ~previous;
+  while (data.size() >= kSlices) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, data.data(), sizeof(word));  // little-endian machines only, as ISA-L's code
+    word ^= crc;
+    crc = 0;
+    for (std::size_t i = 0; i < kSlices; ++i) {
+      crc ^= kCrc64[kSlices - 1 - i][(word >> (8 * i)) & 0xff];
+    }
+    data = data.subspan(kSlices);
+  }
+  for (const std::byte byte : data) {
+    crc = (crc >> 8) ^ kCrc64[0][(crc ^ static_cast<std::uint64_t>(byte)) & 0xff];
+  }
+  return ~crc;
+}
+
+void PayloadDigester::Want(ChecksumKind kind) {
+  switch (kind) {
+    case ChecksumKind::kMd5:
+      if (!md5_) md5_.emplace(codec::DigestKind::kMd5);
+      return;
+    case ChecksumKind::kSha256:
+      if (!sha256_) sha256_.emplace(codec::DigestKind::kSha256);
+      return;
+    case ChecksumKind::kSha1:
+      if (!sha1_) sha1_.emplace(codec::DigestKind::kSha1);
+      return;
+    case ChecksumKind::kCrc32:
+      if (!crc32_) crc32_ = 0;
+      return;
+    case ChecksumKind::kCrc32c:
+      if (!crc32c_) crc32c_ = 0;
+      return;
+    case ChecksumKind::kCrc64nvme:
+      if (!crc64_) crc64_ = 0;
+      return;
+  }
+}
+
+void PayloadDigester::Update(std::span<const std::byte> data) {
+  // In steps that stay in the processor's cache, so that each byte is fetched once.
+  constexpr std::size_t kStepBytes = 128 * 1024;
+  while (!data.empty()) {
+    const auto step = data.first(std::min(kStepBytes, data.size()));
+    if (md5_) md5_->Update(step);
+    if (sha256_) sha256_->Update(step);
+    if (sha1_) sha1_->Update(step);
+    if (crc32_) crc32_ = Crc32(step, *crc32_);
+    if (crc32c_) crc32c_ = codec::Crc32c(step, *crc32c_);
+    if (crc64_) crc64_ = Crc64Nvme(step, *crc64_);
+    data = data.subspan(step.size());
+  }
+}
+
+PayloadDigests PayloadDigester::Finish() {
+  PayloadDigests digests;
+  digests.md5 = FinishDigest(md5_);
+  digests.sha256 = FinishDigest(sha256_);
+  digests.sha1 = FinishDigest(sha1_);
+  if (crc32_) digests.crc32 = BigEndian(*crc32_);
+  if (crc32c_) digests.crc32c = BigEndian(*crc32c_);
+  if (crc64_) digests.crc64nvme = BigEndian(*crc64_);
+  return digests;
+}
+
+}  // namespace vmferry::region

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RequestLog: one JSON line per request, in requests.jsonl.
+//
+// A line is written by one append before the reply is sent: a client that saw a reply finds its
+// line. Not synced: a power cut may take the last lines, a killed process does not. Between effect
+// and line a kill can lose the line of a request that was never answered.
+//
+// Thread safety: all methods, from any thread.
+
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+
+#include "base/result.h"
+#include "region/core/service.h"
+#include "sys/clock.h"
+#include "sys/file.h"
+
+namespace vmferry::region {
+
+class RequestLog {
+ public:
+  /// Opens the file for appending, after cutting off an unfinished last line.
+  static Result<std::unique_ptr<RequestLog>> Open(const std::filesystem::path& path,
+                                                  const sys::Clock& clock);
+
+  /// Signatures, credentials and tokens of the query are left out.
+  void Write(const Call& call, const Answer& answer, std::chrono::microseconds duration,
+             std::string_view fault);
+
+ private:
+  RequestLog(sys::File file, const sys::Clock& clock) : file_(std::move(file)), clock_(clock) {}
+  sys::File file_;
+  const sys::Clock& clock_;
+};
+
+}  // namespace vmferry::region
