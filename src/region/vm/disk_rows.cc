@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "region/vm/disk_rows.h"
+
+#include <fmt/format.h>
+
+namespace vmferry::region::vm::rows {
+
+Volume VolumeOf(const SqlRow& row) {
+  return Volume{.id = row.Text(0),
+                .state = static_cast<VolumeState>(row.Int(1)),
+                .size_gib = row.Uint(2),
+                .snapshot_id = row.Text(3),
+                .zone = row.Text(4),
+                .create_time = row.Int(5),
+                .instance_id = row.Text(6),
+                .device = row.Text(7),
+                .attach_time = row.Int(8),
+                .delete_on_termination = row.Int(9) != 0};
+}
+
+Snapshot SnapshotOf(const SqlRow& row) {
+  const auto state = static_cast<SnapshotState>(row.Int(1));
+  return Snapshot{.id = row.Text(0),
+                  .state = state,
+                  .progress_percent = state == SnapshotState::kCompleted ? 100 : 0,
+                  .volume_id = row.Text(2),
+                  .parent_id = row.Text(3),
+                  .size_gib = row.Uint(4),
+                  .written_blocks = row.Uint(5),
+                  .description = row.Text(6),
+                  .start_time = row.Int(7),
+                  .completion_time = row.Int(8),
+                  .message = row.Text(9)};
+}
+
+Result<Volume> VolumeIn(Transaction& transaction, std::string_view id) {
+  VMFERRY_ASSIGN_OR_RETURN(
+      const std::vector<SqlRow> found,
+      transaction.Query(fmt::format("SELECT {} FROM vm_volumes WHERE id = ?", kVolumeColumns),
+                        {id}));
+  if (found.empty()) {
+    return Error(ErrorCode::kNotFound, "region.no_such_volume",
+                 fmt::format("the volume {} does not exist", id));
+  }
+  return VolumeOf(found[0]);
+}
+
+Result<void> MoveVolume(Transaction& transaction, const Volume& volume, VolumeState state) {
+  if (!MayFollow(volume.state, state)) {
+    return Error(ErrorCode::kFailedPrecondition, "region.wrong_state",
+                 fmt::format("the volume {} is {}", volume.id, StateName(volume.state)));
+  }
+  VMFERRY_ASSIGN_OR_RETURN(
+      [[maybe_unused]] const std::int64_t changed,
+      transaction.Execute("UPDATE vm_volumes SET state = ?, instance_id = ?, device = ?,"
+                          " attach_time = ?, delete_on_termination = ? WHERE id = ?",
+                          {static_cast<int>(state), volume.instance_id, volume.device,
+                           volume.attach_time, volume.delete_on_termination, volume.id}));
+  return {};
+}
+
+Error NoSuchSnapshot(std::string_view id) {
+  return Error(ErrorCode::kNotFound, "region.no_such_snapshot",
+               fmt::format("the snapshot {} does not exist", id));
+}
+
+}  // namespace vmferry::region::vm::rows

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Volumes: records, files, claims. Snapshots are in disks_snapshots.cc.
+#include "region/vm/disks.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <set>
+
+#include "region/vm/disk_rows.h"
+#include "region/vm/ids.h"
+
+namespace vmferry::region::vm {
+namespace {
+
+Error Busy(const Volume& volume) {
+  return Error(ErrorCode::kFailedPrecondition, "region.volume_in_use",
+               volume.instance_id.empty()
+                   ? fmt::format("the volume {} is being read or written", volume.id)
+                   : fmt::format("the volume {} is attached to {}", volume.id, volume.instance_id));
+}
+
+}  // namespace
+
+Disks::Disks(Context& context, const Sandbox& sandbox, Tags tags)
+    : context_(context),
+      sandbox_(sandbox),
+      folder_(context.settings.folder / "vm"),
+      tool_(context.clock, sandbox),
+      tags_(std::move(tags)) {}
+
+Disks::~Disks() {
+  worker_.request_stop();
+  changed_.notify_all();
+}
+
+Result<std::unique_ptr<Disks>> Disks::Open(Context& context, const Sandbox& sandbox) {
+  VMFERRY_RETURN_IF_ERROR(context.database.Migrate("vm_disks", rows::kDiskSchema));
+  VMFERRY_ASSIGN_OR_RETURN(Tags tags, Tags::Open(context.database));
+  std::unique_ptr<Disks> disks(new Disks(context, sandbox, std::move(tags)));
+  VMFERRY_RETURN_IF_ERROR(sandbox.MakeShelf(disks->folder_));
+  return disks;
+}
+
+std::int64_t Disks::Now() const {
+  return std::chrono::duration_cast<std::chrono::seconds>(
+             context_.clock.WallNow().time_since_epoch())
+      .count();
+}
+
+Result<std::vector<Volume>> Disks::ListVolumes() {
+  VMFERRY_ASSIGN_OR_RETURN(const std::vector<SqlRow> found,
+                           context_.database.WithTransaction([](Transaction& transaction) {
+                             return transaction.Query(fmt::format(
+                                 "SELECT {} FROM vm_volumes ORDER BY id", rows::kVolumeColumns));
+                           }));
+  std::vector<Volume> volumes;
+  for (const SqlRow& row : found) volumes.push_back(rows::VolumeOf(row));
+  return volumes;
+}
+
+Result<Volume> Disks::FindVolume(std::string_view id) {
+  return context_.database.WithTransaction(
+      [&](Transaction& transaction) { return rows::VolumeIn(transaction, id); });
+}
+
+Result<void> Disks::Adopt(Volume volume, const std::filesystem::path& file, const TagMap& tags) {
+  const std::filesystem::path target = folder_ / VolumeFile(volume.id);
+  VMFERRY_RETURN_IF_ERROR(sandbox_.TakeBack(file));
+  {
+    VMFERRY_ASSIGN_OR_RETURN(const sys::File content,
+                             sys::File::Open(file, sys::File::Mode::kReadWrite));
+    VMFERRY_RETURN_IF_ERROR(content.Sync());
+  }
+  if (::rename(file.c_str(), target.c_str()) != 0) return sys::ErrnoError("move", file, errno);
+  VMFERRY_RETURN_IF_ERROR(sys::SyncFolder(folder_));
+  return context_.database.WithTransaction([&](Transaction& transaction) -> Result<void> {
+    VMFERRY_ASSIGN_OR_RETURN(
+        [[maybe_unused]] const std::int64_t changed,
+        transaction.Execute("INSERT OR REPLACE INTO vm_volumes VALUES (?,?,?,?,?,?,'','',0,0)",
+                            {volume.id, static_cast<int>(VolumeState::kAvailable), volume.size_gib,
+                             volume.snapshot_id, volume.zone, Now()}));
+    return Tags::SetIn(transaction, volume.id, tags);
+  });
+}
+
+Result<void> Disks::Attach(std::string_view volume_id, std::string_view instance_id,
+                           std::string_view device, bool delete_on_termination) {
+  return context_.database.WithTransaction([&](Transaction& transaction) -> Result<void> {
+    VMFERRY_ASSIGN_OR_RETURN(Volume volume, rows::VolumeIn(transaction, volume_id));
+    volume.instance_id = instance_id;
+    volume.device = device;
+    volume.attach_time = Now();
+    volume.delete_on_termination = delete_on_termination;
+    return rows::MoveVolume(transaction, volume, VolumeState::kInUse);
+  });
+}
+
+Result<void> Disks::DeleteVolume(std::string_view id) {
+  VMFERRY_ASSIGN_OR_RETURN(const Volume volume, FindVolume(id));
+  if (volume.state == VolumeState::kInUse || UserOf(id) != VolumeUser::kNobody) {
+    return Busy(volume);
+  }
+  return Purge(id);
+}
+
+Result<void> Disks::Purge(std::string_view id) {
+  VMFERRY_ASSIGN_OR_RETURN(const bool claimed, Claim(id, VolumeUser::kTool));
+  if (!claimed) return Busy(Volume{.id = std::string(id)});
+  const auto purge = [&]() -> Result<void> {
+    // The record says `deleting` before the file goes, and goes after it.
+    VMFERRY_RETURN_IF_ERROR(
+        context_.database.WithTransaction([&](Transaction& transaction) -> Result<void> {
+          VMFERRY_ASSIGN_OR_RETURN(
+              [[maybe_unused]] const std::int64_t changed,
+              transaction.Execute("UPDATE vm_volumes SET state = ? WHERE id = ?",
+                                  {static_cast<int>(VolumeState::kDeleting), id}));
+          return {};
+        }));
+    VMFERRY_RETURN_IF_ERROR(sys::RemoveFile(folder_ / VolumeFile(id)));
+    return context_.database.WithTransaction([&](Transaction& transaction) -> Result<void> {
+      VMFERRY_ASSIGN_OR_RETURN([[maybe_unused]] const std::int64_t changed,
+                               transaction.Execute("DELETE FROM vm_volumes WHERE id = ?", {id}));
+      return Tags::RemoveIn(transaction, id);
+    });
+  };
+  Result<void> purged = purge();
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = users_.find(id); found != users_.end()) users_.erase(found);
+  }
+  return purged;
+}
+
+Result<void> Disks::ReleaseAll(std::string_view instance_id) {
+  VMFERRY_ASSIGN_OR_RETURN(const std::vector<Volume> volumes, ListVolumes());
+  for (Volume volume : volumes) {
+    if (volume.instance_id != instance_id) continue;
+    if (volume.delete_on_termination) {
+      VMFERRY_RETURN_IF_ERROR(Purge(volume.id));
+      continue;
+    }
+    volume.instance_id.clear();
+    volume.device.clear();
+    VMFERRY_RETURN_IF_ERROR(
+        context_.database.WithTransaction([&](Transaction& transaction) -> Result<void> {
+          return rows::MoveVolume(transaction, volume, VolumeState::kAvailable);
+        }));
+  }
+  return {};
+}
+
+VolumeUser Disks::UserOf(std::string_view volume_id) {
+  const std::lock_guard lock(mutex_);
+  const auto found = users_.find(volume_id);
+  return found == users_.end() ? VolumeUser::kNobody : found->second;
+}
+
+Result<bool> Disks::Claim(std::string_view volume_id, VolumeUser user) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!users_.emplace(volume_id, user).second) return false;
+  }
+  const std::filesystem::path file = folder_ / VolumeFile(volume_id);
+  std::error_code ignored;
+  if (!std::filesystem::exists(file, ignored)) return true;  // Purge of one never finished
+  if (auto given = sandbox_.Give(file); !given) {
+    const std::lock_guard lock(mutex_);
+    users_.erase(users_.find(volume_id));
+    return given.error();
+  }
+  return true;
+}
+
+void Disks::Release(std::string_view volume_id) {
+  // A failure leaves the file with the unprivileged user, which the next Claim gives it anyway.
+  if (auto back = sandbox_.TakeBack(folder_ / VolumeFile(volume_id)); !back) {
+    context_.log.Warn("volume not taken back",
+                      {{"volume", volume_id}, {"error", back.error().ToString()}});
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = users_.find(volume_id); found != users_.end()) users_.erase(found);
+  }
+  changed_.notify_all();
+}
+
+Result<void> Disks::FlipByte(std::string_view volume_id, std::uint64_t offset_bytes) {
+  VMFERRY_ASSIGN_OR_RETURN(const Volume volume, FindVolume(volume_id));
+  if (offset_bytes >= volume.size_gib * kGiB) {
+    return Error(ErrorCode::kOutOfRange, "region.offset_past_end",
+                 fmt::format("the volume {} ends at byte {}", volume.id, volume.size_gib * kGiB));
+  }
+  VMFERRY_ASSIGN_OR_RETURN(const bool claimed, Claim(volume_id, VolumeUser::kTool));
+  if (!claimed) return Busy(volume);
+  Result<void> flipped = tool_.FlipByte(folder_, VolumeFile(volume_id), offset_bytes, {});
+  Release(volume_id);
+  return flipped;
+}
+
+Result<void> Disks::Sweep() {
+  std::set<std::string> known;
+  VMFERRY_ASSIGN_OR_RETURN(const std::vector<Volume> volumes, ListVolumes());
+  for (const Volume& volume : volumes) {
+    if (volume.state == VolumeState::kDeleting) {
+      VMFERRY_RETURN_IF_ERROR(Purge(volume.id));
+    } else {
+      known.insert(VolumeFile(volume.id));
+    }
+  }
+  VMFERRY_ASSIGN_OR_RETURN(const std::vector<Snapshot> snapshots, ListSnapshots());
+  for (const Snapshot& snapshot : snapshots) {
+    if (snapshot.state != SnapshotState::kCompleted) continue;
+    for (const char* suffix : {".raw", ".blocks", ".leaves"}) known.insert(snapshot.id + suffix);
+  }
+  std::error_code failure;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_, failure)) {
+    const std::string name = entry.path().filename().string();
+    const bool ours = name.starts_with("vol-") || name.starts_with("snap-");
+    if (!ours || known.contains(name)) continue;
+    context_.log.Info("leftover removed", {{"file", name}});
+    std::error_code ignored;
+    std::filesystem::remove_all(entry.path(), ignored);
+  }
+  return {};
+}
+
+}  // namespace vmferry::region::vm
