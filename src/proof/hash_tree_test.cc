@@ -74,9 +74,9 @@ TEST(HashTree, RootOfNothingIsTheHashOfNothing) {
 
 TEST(HashTree, AgreesWithAnIndependentComputation) {
   VMFERRY_NEEDS_TOOL("python3");
-  const std::vector<std::uint64_t> counts = {1,  2,  3,   4,    5,    6,    7,    8,    9,    15,
-                                             16, 17, 100, 1000, 2048, 4095, 4096, 4097, 5000, 9001};
-  for (const std::uint64_t step : {1U, 2U, 3U, 7U, 1000U, 4500U}) {
+  const std::vector<std::uint64_t> counts = {1,  2,  3,  4,   5,    6,    7,    8,    9,
+                                             15, 16, 17, 100, 1000, 4095, 4096, 4097, 9001};
+  for (const std::uint64_t step : {1U, 3U, 1000U, 4500U}) {
     std::vector<std::string> command = {"python3", "-c", std::string(kIndependentTree),
                                         std::to_string(step)};
     std::string expected;
