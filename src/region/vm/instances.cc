@@ -107,17 +107,21 @@ Result<Instance> Instances::Find(std::string_view id) {
 }
 
 Result<void> Instances::Add(const Instance& instance, const TagMap& tags) {
-  return context_.database.WithTransaction([&](Transaction& transaction) -> Result<void> {
-    VMFERRY_ASSIGN_OR_RETURN(
-        [[maybe_unused]] const std::int64_t changed,
-        transaction.Execute(
-            "INSERT INTO vm_instances VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,0,0)",
-            {instance.id, static_cast<int>(instance.state), instance.type, instance.architecture,
-             instance.platform, instance.image_id, instance.reservation_id, instance.subnet_id,
-             instance.private_ip, instance.group_id, instance.zone, instance.launch_time,
-             instance.terminate_on_shutdown, instance.reason_code, instance.reason_message}));
-    return Tags::SetIn(transaction, instance.id, tags);
-  });
+  return context_.database.WithTransaction(
+      [&](Transaction& transaction) { return AddIn(transaction, instance, tags); });
+}
+
+Result<void> Instances::AddIn(Transaction& transaction, const Instance& instance,
+                              const TagMap& tags) {
+  VMFERRY_ASSIGN_OR_RETURN(
+      [[maybe_unused]] const std::int64_t changed,
+      transaction.Execute(
+          "INSERT INTO vm_instances VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,0,0)",
+          {instance.id, static_cast<int>(instance.state), instance.type, instance.architecture,
+           instance.platform, instance.image_id, instance.reservation_id, instance.subnet_id,
+           instance.private_ip, instance.group_id, instance.zone, instance.launch_time,
+           instance.terminate_on_shutdown, instance.reason_code, instance.reason_message}));
+  return Tags::SetIn(transaction, instance.id, tags);
 }
 
 Result<void> Instances::Forget(std::string_view id) {

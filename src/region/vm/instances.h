@@ -85,6 +85,8 @@ class Instances final : public Component {
   Result<Instance> Find(std::string_view id);
   /// Records a stopped instance; `id` and all facts are the caller's.
   Result<void> Add(const Instance& instance, const TagMap& tags);
+  /// The same inside a transaction of the caller's.
+  static Result<void> AddIn(Transaction& transaction, const Instance& instance, const TagMap& tags);
   /// Removes the record and its tags, whatever the state: for cancelled imports.
   Result<void> Forget(std::string_view id);
 

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The three stages of a task: collect the parts, convert the disk, attach the volume.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "base/units.h"
+#include "region/import/importer_job.h"
+#include "region/import/local_url.h"
+#include "region/import/upload_gate.h"
+
+namespace vmferry::region {
+namespace {
+
+using std::chrono::minutes;
+
+constexpr minutes kRequestTime{30};  // a part may be a whole disk, but comes over loopback
+constexpr std::chrono::hours kConvertTime{12};
+
+// What the caller of ImportInstance did wrong; the message is the task's statusMessage.
+Error ClientError(std::string_view text) {
+  return Error(ErrorCode::kInvalidArgument, "region.client_error",
+               fmt::format("ClientError: {}", text));
+}
+
+// What an answer other than 200 means: wait, or give up.
+Result<void> CheckStatus(int status, std::string_view what) {
+  if (status == 403) {
+    return ClientError(
+        "Disk validation failed [We do not have access to the given resource. Reason 403 "
+        "Forbidden]");
+  }
+  if (status >= 400 && status < 500 && status != 404 && status != 408 && status != 429) {
+    return ClientError(fmt::format("{} cannot be read: HTTP status {}", what, status));
+  }
+  return {};
+}
+
+// Transport errors pass; what is too long, or cancelled, does not.
+Result<void> CheckTransport(const Error& error, std::string_view what) {
+  if (error.code() == ErrorCode::kUnavailable || error.code() == ErrorCode::kDeadlineExceeded) {
+    return {};
+  }
+  if (error.code() == ErrorCode::kResourceExhausted && error.reason() == "http.too_large") {
+    return ClientError(fmt::format("{} is longer than it may be", what));
+  }
+  return error;
+}
+
+// qemu-img's complaint in AWS's words where there are some.
+Error ConversionError(const Error& error, ImageFormat format) {
+  if (error.reason() != "region.tool_failed") return error;
+  if (error.message().find("No space left") != std::string::npos ||
+      error.message().find("File too large") != std::string::npos) {
+    return error;  // ours: the region's disk is full
+  }
+  if (format == ImageFormat::kVmdk) {
+    return ClientError("Uncompressed data has an invalid length").CausedBy(error);
+  }
+  return ClientError("Disk validation failed [Unsupported specified file format]").CausedBy(error);
+}
+
+}  // namespace
+
+Result<void> Importer::CheckFault(std::string_view stage) {
+  const std::optional<FaultRule> fault = context_.faults.Take(stage);
+  if (!fault || fault->kind != FaultKind::kFail) return {};
+  return ClientError(fault->message);
+}
+
+Result<Importer::Outcome> Importer::RunStage(Job& job, const OpContext& op) {
+  switch (TaskOf(job).stage) {
+    case TaskStage::kDownload:
+      return Download(job, op);
+    case TaskStage::kConvert:
+      return Convert(job, op);
+    case TaskStage::kInstance:
+      return Finish(job);
+  }
+  return Outcome::kWait;
+}
+
+Result<Importer::Outcome> Importer::Download(Job& job, const OpContext& op) {
+  const ConversionTask task = TaskOf(job);
+  if (Now() >= task.expire_time) {
+    return ClientError("The upload was not complete when the task expired");
+  }
+  VMFERRY_RETURN_IF_ERROR(CheckFault("import.download"));
+  const std::filesystem::path work = WorkFolder(task.id);
+  if (!job.manifest) {
+    VMFERRY_ASSIGN_OR_RETURN(const Outcome fetched, FetchManifest(job, op));
+    if (fetched == Outcome::kWait) return Outcome::kWait;
+    std::error_code ignored;
+    std::filesystem::remove_all(work, ignored);
+    VMFERRY_RETURN_IF_ERROR(sys::MakeFolders(work));
+    job.parts_done = 0;
+    job.bytes_done = 0;
+  }
+  VMFERRY_ASSIGN_OR_RETURN(const sys::File file,
+                           sys::File::Open(work / "disk", sys::File::Mode::kCreate));
+  while (job.parts_done < job.manifest->parts.size()) {
+    const ManifestPart& part = job.manifest->parts[job.parts_done];
+    VMFERRY_ASSIGN_OR_RETURN(const Outcome fetched, FetchPart(job, part, file, op));
+    if (fetched == Outcome::kWait) return Outcome::kWait;
+    ++job.parts_done;
+    job.bytes_done += part.length_bytes;
+  }
+  VMFERRY_RETURN_IF_ERROR(file.Sync());
+  VMFERRY_RETURN_IF_ERROR(sys::SyncFolder(work));
+  VMFERRY_RETURN_IF_ERROR(SetStage(job, TaskStage::kConvert, job.bytes_done));
+  return Outcome::kDone;
+}
+
+Result<Importer::Outcome> Importer::FetchManifest(Job& job, const OpContext& op) {
+  const ConversionTask task = TaskOf(job);
+  auto request = LocalRequest(task.manifest_url, context_.settings);
+  if (!request) return ClientError(request.error().message());
+  const auto response = client_.Send(*request, {.response_limit_bytes = kManifestBytesMax},
+                                     op.WithDeadline(context_.clock.DeadlineIn(kRequestTime)));
+  if (!response) {
+    VMFERRY_RETURN_IF_ERROR(CheckTransport(response.error(), "The manifest"));
+    return Outcome::kWait;
+  }
+  VMFERRY_RETURN_IF_ERROR(CheckStatus(response->status, "The manifest"));
+  if (response->status != 200) return Outcome::kWait;
+  auto manifest = ParseManifest(response->body, context_.settings.strict);
+  if (!manifest) {
+    return ClientError(fmt::format("InvalidManifest: {}", manifest.error().message()));
+  }
+  if (manifest->format != task.format) {
+    return ClientError(fmt::format("InvalidManifest: file-format is {}, the request said {}",
+                                   ImageFormatName(manifest->format),
+                                   ImageFormatName(task.format)));
+  }
+  if (context_.settings.strict &&
+      (manifest->size_bytes != task.image_bytes || manifest->volume_gib != task.volume_gib)) {
+    return ClientError("InvalidManifest: size or volume-size is not that of the request");
+  }
+  for (const ManifestPart& part : manifest->parts) {
+    if (auto allowed = LocalRequest(part.get_url, context_.settings); !allowed) {
+      return ClientError(allowed.error().message());
+    }
+  }
+  job.manifest = std::move(*manifest);
+  return Outcome::kDone;
+}
+
+Result<Importer::Outcome> Importer::FetchPart(Job& job, const ManifestPart& part,
+                                              const sys::File& file, const OpContext& op) {
+  VMFERRY_ASSIGN_OR_RETURN(const http::Request request,
+                           LocalRequest(part.get_url, context_.settings));
+  const std::string what = fmt::format("Part {}", part.index);
+  std::uint64_t received = 0;
+  const auto response =
+      client_.Send(request,
+                   {.response_limit_bytes = part.length_bytes,
+                    .sink = [&](std::span<const std::byte> data) -> Result<void> {
+                      if (data.size() > part.length_bytes - received) {
+                        return ClientError(fmt::format("{} is longer than its byte-range", what));
+                      }
+                      VMFERRY_RETURN_IF_ERROR(file.WriteAt(part.start_bytes + received, data));
+                      received += data.size();
+                      SetProgress(job, job.bytes_done + received, -1);
+                      return {};
+                    }},
+                   op.WithDeadline(context_.clock.DeadlineIn(kRequestTime)));
+  if (!response) {
+    VMFERRY_RETURN_IF_ERROR(CheckTransport(response.error(), what));
+    return Outcome::kWait;
+  }
+  VMFERRY_RETURN_IF_ERROR(CheckStatus(response->status, what));
+  if (response->status != 200) return Outcome::kWait;
+  if (received != part.length_bytes) {
+    return ClientError(
+        fmt::format("{} has {} bytes, its byte-range {}", what, received, part.length_bytes));
+  }
+  return Outcome::kDone;
+}
+
+Result<Importer::Outcome> Importer::Convert(Job& job, const OpContext& op) {
+  const ConversionTask task = TaskOf(job);
+  const std::filesystem::path work = WorkFolder(task.id);
+  std::error_code failure;
+  // A crash may have come between the volume's adoption and the record of it.
+  if (!disks_.FindVolume(task.volume_id)) {
+    if (!std::filesystem::exists(work / "disk", failure)) {
+      VMFERRY_RETURN_IF_ERROR(SetStage(job, TaskStage::kDownload, 0));
+      return Outcome::kDone;
+    }
+    VMFERRY_RETURN_IF_ERROR(CheckFault("import.convert"));
+    VMFERRY_RETURN_IF_ERROR(ConvertDisk(job, task, op));
+  }
+  std::filesystem::remove_all(work, failure);
+  VMFERRY_RETURN_IF_ERROR(SetStage(job, TaskStage::kInstance, task.bytes_converted));
+  return Outcome::kDone;
+}
+
+Result<void> Importer::ConvertDisk(Job& job, const ConversionTask& task, const OpContext& op) {
+  const std::filesystem::path work = WorkFolder(task.id);
+  const std::uint64_t volume_bytes = task.volume_gib * kGiB;
+  {
+    VMFERRY_ASSIGN_OR_RETURN(const sys::File file,
+                             sys::File::Open(work / "disk", sys::File::Mode::kRead));
+    if (auto accepted = CheckUpload(file, task.format); !accepted) {
+      if (accepted.error().reason() != "region.upload_refused") return accepted;
+      return ClientError(accepted.error().message());
+    }
+  }
+  VMFERRY_RETURN_IF_ERROR(sandbox_.Give(work));
+  VMFERRY_RETURN_IF_ERROR(sandbox_.Share(work / "disk"));
+  VMFERRY_RETURN_IF_ERROR(sys::RemoveFile(work / "volume.qcow2"));
+  SetProgress(job, task.bytes_converted, 0);
+  const OpContext timed = op.WithDeadline(context_.clock.DeadlineIn(kConvertTime));
+  const auto size = disks_.tool().VirtualSize(work, "disk", QemuFormat(task.format), timed);
+  if (!size) return ConversionError(size.error(), task.format);
+  if (*size > volume_bytes) {
+    return ClientError(
+        fmt::format("The disk has a virtual size of {} bytes, the volume of {} GiB "
+                    "is too small for it",
+                    *size, task.volume_gib));
+  }
+  Result<void> converted = disks_.tool().Convert(
+      work,
+      {.source = "disk",
+       .source_format = QemuFormat(task.format),
+       .target = "volume.qcow2",
+       .target_format = "qcow2",
+       // Data, tables (an eighth of a thousandth) and refcounts.
+       .target_bytes_max = volume_bytes + volume_bytes / 256 + 64 * kMiB,
+       .progress = [&](int percent) { SetProgress(job, task.bytes_converted, percent); }},
+      timed);
+  if (converted) {
+    converted = disks_.tool().Resize(work, "volume.qcow2", volume_bytes, timed);
+  }
+  if (!converted) return ConversionError(converted.error(), task.format);
+  return disks_.Adopt({.id = task.volume_id, .size_gib = task.volume_gib, .zone = task.zone},
+                      work / "volume.qcow2", {});
+}
+
+Result<Importer::Outcome> Importer::Finish(Job& job) {
+  const ConversionTask task = TaskOf(job);
+  VMFERRY_RETURN_IF_ERROR(CheckFault("import.instance"));
+  {
+    const std::lock_guard lock(mutex_);
+    if (job.task.state == TaskState::kActive) job.task.message = "Progress: 6%";
+  }
+  VMFERRY_ASSIGN_OR_RETURN(const vm::Volume volume, disks_.FindVolume(task.volume_id));
+  if (volume.state == vm::VolumeState::kAvailable) {
+    VMFERRY_RETURN_IF_ERROR(disks_.Attach(volume.id, task.instance_id, "/dev/sda1", true));
+  }
+  VMFERRY_ASSIGN_OR_RETURN(const bool completed,
+                           SetState(job, TaskState::kActive, TaskState::kCompleted, ""));
+  static_cast<void>(completed);  // not when it was cancelled just now: then it is cleaned up
+  return Outcome::kDone;
+}
+
+}  // namespace vmferry::region
