@@ -19,6 +19,17 @@ elif [ "$(id -u)" -eq 0 ]; then mode=root
 else mode=fakechroot
 fi
 
+# fakechroot does not redirect the run paths of binaries, so systemd's tools miss their private libraries while their
+# packages are configured; mmdebstrap adds the tree's lib/systemd to LD_LIBRARY_PATH (Debian bug 917920), so links there
+# lead to them.
+mode_hooks=()
+if [ "$mode" = fakechroot ]; then
+  mode_hooks=(
+    --essential-hook='mkdir -p "$1/usr/lib/systemd"; for part in shared core; do
+      ln -s "../x86_64-linux-gnu/systemd/libsystemd-$part-252.so" "$1/usr/lib/systemd/"; done'
+    --customize-hook='rm -f "$1"/usr/lib/systemd/libsystemd-*-252.so')
+fi
+
 debian_sources >sources.list
 aptopts=(--aptopt='APT::Install-Recommends "false"')
 while IFS= read -r option; do aptopts+=(--aptopt="$option"); done < <(apt_acquire_options)
@@ -41,17 +52,19 @@ for unit in apt-daily.timer apt-daily-upgrade.timer; do ln -sf /dev/null "$root/
 rm -f "$root/etc/machine-id"
 tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
 touch "$root/etc/.updated" "$root/var/.updated"
-if [ -s "$PASSWORD_FILE" ]; then
-  { printf 'root:'; head -n 1 "$PASSWORD_FILE"; } | chroot "$root" chpasswd
+if [ -n "$ROOT_PASSWORD" ]; then
+  printf 'root:%s\n' "$ROOT_PASSWORD" | chroot "$root" chpasswd
   printf 'PermitRootLogin yes\n' >"$root/etc/ssh/sshd_config.d/root.conf"
 else
   chroot "$root" passwd -q -l root
 fi
 EOF
-chmod 755 customize.sh
-# Another user may own the namespace's ids: the hook reads its files from a place that all may enter.
-if [ -n "$PASSWORD_FILE" ]; then hook_password=$(readlink -f "$PASSWORD_FILE"); else hook_password=/dev/null; fi
-hook_env=$(printf 'ROOT_UUID=%q PASSWORD_FILE=%q' "$ROOT_UUID" "$hook_password")
+# The namespace's root may not read our files, so the password goes by the environment, never by an argument.
+ROOT_PASSWORD=''
+if [ -n "$PASSWORD_FILE" ]; then
+  IFS= read -r ROOT_PASSWORD <"$PASSWORD_FILE" || [ -n "$ROOT_PASSWORD" ] || { echo "the password file is empty" >&2; exit 1; }
+fi
+export ROOT_UUID ROOT_PASSWORD
 
 started=$SECONDS
 echo "mmdebstrap --mode=$mode"
@@ -60,7 +73,7 @@ mmdebstrap --mode="$mode" --variant=minbase --format=tar \
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
   --essential-hook='mkdir -p "$1/etc/initramfs-tools/conf.d"; echo MODULES=most >"$1/etc/initramfs-tools/conf.d/modules"' \
-  --customize-hook="$hook_env bash -c \"\$(cat customize.sh)\" customize \"\$1\"" \
+  "${mode_hooks[@]}" --customize-hook='bash -c "$(cat customize.sh)" customize "$1"' \
   "$SUITE" root.tar sources.list
 echo "tree: $((SECONDS - started)) s, $(stat -c %s root.tar) bytes"
 
