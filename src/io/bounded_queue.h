@@ -46,6 +46,17 @@ class BoundedQueue {
     return value;
   }
 
+  /// A value if one is there, without waiting.
+  std::optional<T> TryPop() {
+    std::unique_lock lock(mutex_);
+    if (values_.empty()) return std::nullopt;
+    T value = std::move(values_.front());
+    values_.pop_front();
+    lock.unlock();
+    room_.notify_one();
+    return value;
+  }
+
   /// No more values will come; what is queued may still be popped.
   void Close() {
     {

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include "base/units.h"
+#include "migration/operations.h"
+#include "transfer/piece_plan.h"
+
+namespace vmferry::migration {
+namespace {
+
+// The largest volume that the import service makes. Source: VM Import/Export limits.
+constexpr std::uint64_t kVolumeGibMax = 16 * 1024;
+
+std::vector<std::pair<std::string, std::string>> ListCalls(const PlanView& plan) {
+  const MigrationSpec& spec = plan.spec;
+  std::vector<std::pair<std::string, std::string>> calls = {
+      {"sts:GetCallerIdentity", "who we are"},
+      {"s3:HeadBucket", spec.bucket},
+      {"s3:CreateBucket", "only when it does not exist"},
+      {"s3:PutObject", fmt::format("{} parts of up to {} below {}, {} at once", plan.part_count,
+                                   FormatSize(plan.part_bytes), spec.key_prefix, spec.parallel)},
+      {"s3:PutObject", "the import manifest with pre-signed HEAD, GET and DELETE URLs"},
+      {"ec2:ImportInstance",
+       fmt::format("{} {} {}, a volume of {} GiB", spec.platform, spec.architecture,
+                   spec.instance_type, spec.volume_size_gib)},
+      {"ec2:DescribeConversionTasks", "until the task ends"}};
+  if (spec.verify != "none") {
+    calls.emplace_back("ec2:CreateSnapshot", "of the new volume, before its first boot");
+    calls.emplace_back("ec2:DescribeSnapshots", "until it is complete");
+    calls.emplace_back("ebs:ListSnapshotBlocks", "all");
+    calls.emplace_back("ebs:GetSnapshotBlock", "every block listed or not a hole at the source");
+    if (!spec.keep_snapshot) calls.emplace_back("ec2:DeleteSnapshot", "that snapshot");
+  }
+  calls.emplace_back("ec2:StartInstances", "the new instance");
+  calls.emplace_back("ec2:DescribeInstances", "until it runs");
+  calls.emplace_back("ec2:DescribeInstanceStatus", "until both status checks passed");
+  for (const std::string& check : spec.checks) {
+    if (check == "console") calls.emplace_back("ec2:GetConsoleOutput", "until it shows a prompt");
+  }
+  calls.emplace_back("s3:DeleteObjects", "parts and manifest");
+  calls.emplace_back("s3:DeleteBucket", "only when this or an earlier migration created it");
+  return calls;
+}
+
+}  // namespace
+
+Result<PlanView> Operations::Plan(const PlanRequest& request, const OpContext& context) {
+  VMFERRY_ASSIGN_OR_RETURN(OpenedSource source, OpenSource(request.source, request.allow_running));
+  if (source.spec.wire_format.empty()) {
+    return Error(ErrorCode::kUnimplemented, "source.not_importable",
+                 fmt::format("{} is a {} {} disk image, which ImportInstance does not take",
+                             source.spec.path, source.spec.subformat, source.spec.format))
+        .WithRemedy("convert it: qemu-img convert -O vmdk -o subformat=streamOptimized IN OUT");
+  }
+  VMFERRY_ASSIGN_OR_RETURN(const transfer::PiecePlan pieces,
+                           transfer::PiecePlan::Make(source.spec.identity.size_bytes));
+  VMFERRY_ASSIGN_OR_RETURN(const std::unique_ptr<Cloud> cloud,
+                           world_.clouds.Open(request.cloud, context));
+  VMFERRY_ASSIGN_OR_RETURN(const aws::sts::CallerIdentity identity,
+                           cloud->sts().GetCallerIdentity(context));
+  PlanView plan;
+  plan.spec = request.options;
+  plan.spec.source = std::move(source.spec);
+  plan.spec.to = request.cloud.to;
+  plan.spec.region = cloud->region();
+  plan.spec.profile = request.cloud.profile;
+  plan.spec.bucket = request.bucket.empty()
+                         ? fmt::format("vmferry-{}-{}", identity.account, cloud->region())
+                         : request.bucket;
+  plan.spec.volume_size_gib = transfer::VolumeSizeGib(plan.spec.source.virtual_size_bytes);
+  plan.spec.key_prefix = "vmferry/<migration>/";
+  if (plan.spec.volume_size_gib > kVolumeGibMax) {
+    return Error(ErrorCode::kOutOfRange, "source.too_large",
+                 fmt::format("the disk needs a volume of {} GiB, more than {} GiB",
+                             plan.spec.volume_size_gib, kVolumeGibMax));
+  }
+  plan.part_count = pieces.count();
+  plan.part_bytes = pieces.part_bytes();
+  plan.api_calls = ListCalls(plan);
+  return plan;
+}
+
+}  // namespace vmferry::migration
