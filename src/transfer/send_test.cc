@@ -55,7 +55,11 @@ class SendPiecesTest : public ::testing::Test {
       : content_(kPieces * kPartBytesMin - 1000),
         file_(*sys::File::Open(dir_ / "source", sys::File::Mode::kCreate)),
         plan_(*PiecePlan::Make(content_.size())) {
-    testing::FakeRandom(1).Fill(content_);
+    // A little chance in each piece tells them apart.
+    testing::FakeRandom random(1);
+    for (std::uint64_t at = 0; at < content_.size(); at += kPartBytesMin) {
+      random.Fill(std::span(content_).subspan(at, 64));
+    }
     EXPECT_TRUE(file_.WriteAt(0, content_));
   }
 
