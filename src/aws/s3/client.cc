@@ -19,6 +19,8 @@ namespace {
 constexpr std::string_view kNamespace = "http://s3.amazonaws.com/doc/2006-03-01/";
 // Slowest upload that is given its time: the attempt may take this long for each byte.
 constexpr std::uint64_t kSlowestBytesPerSecond = 64 * kKiB;
+// S3's error documents have a few KiB; with the canonical request of a bad signature some more.
+constexpr std::uint64_t kErrorBodyBytes = 64 * kKiB;
 
 std::string Checksum(std::uint32_t crc32c) { return codec::Base64Encode(codec::CrcBytes(crc32c)); }
 
@@ -157,21 +159,27 @@ Result<GetResult> Client::GetObject(const std::string& bucket, const std::string
                                     const GetOptions& options, const OpContext& context) {
   VMFERRY_ASSIGN_OR_RETURN(ApiCall call, MakeCall("GetObject", "GET", bucket, key));
   call.request.headers = {{"x-amz-checksum-mode", "ENABLED"}};
-  call.send.response_limit_bytes = options.limit_bytes;
+  std::uint64_t limit = options.limit_bytes;
   if (options.range) {
     const std::uint64_t first = options.range->offset_bytes;
     const auto end = CheckedAdd(first, options.range->length_bytes);
     VMFERRY_CHECK(options.range->length_bytes > 0 && end.has_value());
     call.request.headers.Set("Range", fmt::format("bytes={}-{}", first, *end - 1));
-    call.send.response_limit_bytes = static_cast<std::size_t>(
-        std::min<std::uint64_t>(options.range->length_bytes, options.limit_bytes));
+    limit = std::min(limit, options.range->length_bytes);
   }
-  call.attempt_timeout = TimeFor(call.send.response_limit_bytes);
+  // What S3 says when it refuses must fit in any case.
+  call.send.response_limit_bytes =
+      static_cast<std::size_t>(std::max<std::uint64_t>(limit, kErrorBodyBytes));
+  call.attempt_timeout = TimeFor(limit);
   call.check = [&](const http::Response& response) -> Result<void> {
-    if (options.range) {
-      if (response.status != 206) return BadResponse("GetObject", "the range was ignored");
-      return {};
+    if (options.range && response.status != 206) {
+      return BadResponse("GetObject", "the range was ignored");
     }
+    if (response.body.size() > limit) {
+      return Error(ErrorCode::kResourceExhausted, "http.too_large",
+                   fmt::format("the object is longer than {} bytes", limit));
+    }
+    if (options.range) return {};
     const std::string stored = InfoOf(response).checksum_crc32c;
     const std::string received = Checksum(codec::Crc32c(AsBytes(response.body)));
     if (stored.empty() || stored == received) return {};
