@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/arguments.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+
+#include "base/version.h"
+
+namespace vmferry::cli {
+namespace {
+
+// Everything that CLI11 writes into, beside Arguments itself.
+struct RawWords {
+  std::string output = "text";
+  std::string until;
+  std::string checks = "console,ssh";
+  int port = -1;
+};
+
+void AddCloudOptions(CLI::App& command, Arguments& arguments) {
+  command.add_option("--to", arguments.to, "where to: the embedded region or AWS")
+      ->check(CLI::IsMember({"local", "aws"}))
+      ->capture_default_str();
+  command.add_option("--region", arguments.region, "AWS region (default: as configured)");
+  command.add_option("--profile", arguments.profile, "profile of the AWS configuration");
+}
+
+void AddMigrate(CLI::App& app, Arguments& arguments, RawWords& raw) {
+  CLI::App* migrate = app.add_subcommand("migrate", "move a disk image into EC2 and prove it");
+  migrate->callback([&] { arguments.command = CommandName::kMigrate; });
+  migrate->add_option("SOURCE", arguments.source, "the disk image: raw or stream-optimised VMDK")
+      ->required();
+  AddCloudOptions(*migrate, arguments);
+  migrate->add_option("--bucket", arguments.bucket,
+                      "S3 bucket for the parts (default: vmferry-ACCOUNT-REGION; created when it "
+                      "does not exist)");
+  migrate->add_option("--route", arguments.route, "how the disk gets into EC2")
+      ->check(CLI::IsMember({"instance"}))
+      ->capture_default_str();
+  migrate->add_option("--platform", arguments.platform, "operating system of the guest")
+      ->check(CLI::IsMember({"Linux", "Windows"}))
+      ->capture_default_str();
+  migrate->add_option("--architecture", arguments.architecture, "processor of the guest")
+      ->check(CLI::IsMember({"x86_64", "i386"}))
+      ->capture_default_str();
+  migrate->add_option("--instance-type", arguments.instance_type, "EC2 instance type")
+      ->capture_default_str();
+  migrate->add_option("--zone", arguments.zone, "availability zone (default: the service chooses)");
+  migrate->add_option("--subnet", arguments.subnet, "subnet id");
+  migrate->add_option("--security-group", arguments.security_groups,
+                      "security group id; may be repeated");
+  migrate
+      ->add_option("--verify", arguments.verify,
+                   "compare the imported disk with the source before its first boot")
+      ->check(CLI::IsMember({"full", "none"}))
+      ->capture_default_str();
+  migrate->add_flag("--keep-snapshot", arguments.keep_snapshot,
+                    "keep the snapshot that was compared");
+  migrate
+      ->add_option("--check", raw.checks,
+                   "what must answer after the launch: console, ssh, both with a comma, or none")
+      ->capture_default_str();
+  migrate
+      ->add_option("--console-text", arguments.console_text,
+                   "text that the console check waits for")
+      ->capture_default_str();
+  migrate->add_option("--parallel", arguments.parallel, "parts in flight")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  migrate->add_flag("--allow-running", arguments.allow_running,
+                    "accept a source that something is writing to");
+  migrate->add_option("--until", raw.until,
+                      "stop after a step: assess, transfer, import, verify, launch, check");
+  migrate->add_flag("--dry-run", arguments.dry_run, "print the plan and the API calls, do nothing");
+}
+
+void AddLifeCommands(CLI::App& app, Arguments& arguments, RawWords& raw) {
+  CLI::App* status = app.add_subcommand("status", "list migrations, or show one");
+  status->callback([&] { arguments.command = CommandName::kStatus; });
+  status->add_option("ID", arguments.id, "migration");
+  status->add_flag("--watch", arguments.watch, "again every two seconds until it ends");
+
+  CLI::App* resume = app.add_subcommand("resume", "go on with a migration that was cut off");
+  resume->callback([&] { arguments.command = CommandName::kResume; });
+  resume->add_option("ID", arguments.id, "migration (default: the only one that can be resumed)");
+  resume->add_option("--until", raw.until, "stop after a step");
+
+  CLI::App* cancel = app.add_subcommand("cancel", "cancel the import task and clean up");
+  cancel->callback([&] { arguments.command = CommandName::kCancel; });
+  cancel->add_option("ID", arguments.id, "migration")->required();
+
+  CLI::App* clean = app.add_subcommand("clean", "remove what a migration has left behind");
+  clean->callback([&] { arguments.command = CommandName::kClean; });
+  clean->add_option("ID", arguments.id, "migration")->required();
+
+  CLI::App* verify = app.add_subcommand("verify", "check a certificate's signature and show it");
+  verify->callback([&] { arguments.command = CommandName::kVerify; });
+  verify->add_option("ID", arguments.id, "migration whose certificate to check");
+  verify->add_option("--certificate", arguments.certificate, "certificate file");
+  verify->add_option("--public-key", arguments.public_key,
+                     "key to check with (default: this machine's own)");
+}
+
+void AddImage(CLI::App& app, Arguments& arguments) {
+  CLI::App* image = app.add_subcommand("image", "look at disk images")->require_subcommand(1);
+  CLI::App* inspect = image->add_subcommand("inspect", "say what a disk image is");
+  inspect->callback([&] { arguments.command = CommandName::kImageInspect; });
+  inspect->add_option("FILE", arguments.source, "disk image")->required();
+}
+
+void AddRegion(CLI::App& app, Arguments& arguments, RawWords& raw) {
+  CLI::App* region = app.add_subcommand("region", "the embedded EC2 region on this machine")
+                         ->require_subcommand(1);
+  const auto add = [&](const char* name, const char* what, CommandName command) {
+    CLI::App* added = region->add_subcommand(name, what);
+    added->callback([&arguments, command] { arguments.command = command; });
+    added->add_option("--folder", arguments.folder, "the region's folder (default: in the state)");
+    return added;
+  };
+  CLI::App* start = add("start", "start it in the background", CommandName::kRegionStart);
+  start->add_option("--port", raw.port, "loopback port; 0 takes any free one")
+      ->check(CLI::Range(0, 65535));
+  start->add_flag("--strict", arguments.strict, "refuse what AWS merely tolerates");
+  add("stop", "stop its instances in order, then itself", CommandName::kRegionStop);
+  add("status", "say whether it runs, and where", CommandName::kRegionStatus);
+  add("env", "print shell commands that point AWS tools at it", CommandName::kRegionEnv);
+  add("console", "print an instance's serial console", CommandName::kRegionConsole)
+      ->add_option("INSTANCE", arguments.instance, "instance id")
+      ->required();
+  add("faults", "make things go wrong, for tests and demonstrations", CommandName::kRegionFaults)
+      ->add_option("FAULT", arguments.fault,
+                   "corrupt-volume VOLUME OFFSET | add OPERATION KIND [COUNT] | list | clear")
+      ->required();
+  CLI::App* serve = add("serve", "", CommandName::kRegionServe);
+  serve->group("");  // hidden: started by `region start`
+  serve->add_option("--port", raw.port);
+  serve->add_flag("--strict", arguments.strict);
+  serve->add_option("--ready-descriptor", arguments.ready_descriptor);
+}
+
+Error Usage(std::string message) {
+  return Error(ErrorCode::kInvalidArgument, "cli.usage", std::move(message))
+      .WithRemedy("vmferry --help, or vmferry COMMAND --help, lists what there is");
+}
+
+Result<std::vector<std::string>> SplitChecks(const std::string& words) {
+  if (words == "none") return std::vector<std::string>();
+  std::vector<std::string> checks;
+  for (std::size_t begin = 0; begin <= words.size();) {
+    const std::size_t end = std::min(words.find(',', begin), words.size());
+    const std::string word = words.substr(begin, end - begin);
+    if (word != "console" && word != "ssh") {
+      return Usage(fmt::format("--check: '{}' is neither console, ssh nor none", word));
+    }
+    checks.push_back(word);
+    begin = end + 1;
+  }
+  return checks;
+}
+
+Result<Arguments> Complete(Arguments arguments, const RawWords& raw) {
+  arguments.output = raw.output == "json"    ? OutputForm::kJson
+                     : raw.output == "jsonl" ? OutputForm::kJsonl
+                                             : OutputForm::kText;
+  if (!raw.until.empty()) {
+    arguments.until = migration::ParseStep(raw.until);
+    if (!arguments.until) return Usage(fmt::format("--until: there is no step '{}'", raw.until));
+  }
+  if (raw.port >= 0) arguments.port = static_cast<std::uint16_t>(raw.port);
+  VMFERRY_ASSIGN_OR_RETURN(arguments.checks, SplitChecks(raw.checks));
+  if (arguments.command == CommandName::kVerify &&
+      arguments.id.empty() == arguments.certificate.empty()) {
+    return Usage("verify: name a migration, or a file with --certificate");
+  }
+  return arguments;
+}
+
+}  // namespace
+
+Result<ParsedArguments> ParseArguments(int argc, const char* const* argv) {
+  CLI::App app(
+      "vmferry moves virtual machines into Amazon EC2 and proves that what arrived is what "
+      "left.",
+      "vmferry");
+  Arguments arguments;
+  RawWords raw;
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.set_version_flag("--version", "vmferry " + std::string(kVersion));
+  app.add_option("--output", raw.output, "text for people, json or jsonl for programs")
+      ->check(CLI::IsMember({"text", "json", "jsonl"}))
+      ->capture_default_str();
+  AddMigrate(app, arguments, raw);
+  AddLifeCommands(app, arguments, raw);
+  AddImage(app, arguments);
+  AddRegion(app, arguments, raw);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    const CLI::App* chosen = &app;
+    while (!chosen->get_subcommands().empty()) chosen = chosen->get_subcommands().front();
+    return ParsedArguments{.arguments = std::nullopt, .text = chosen->help()};
+  } catch (const CLI::CallForVersion& version) {
+    return ParsedArguments{.arguments = std::nullopt, .text = std::string(version.what()) + "\n"};
+  } catch (const CLI::ParseError& failure) {
+    return Usage(failure.what());
+  }
+  VMFERRY_ASSIGN_OR_RETURN(Arguments complete, Complete(std::move(arguments), raw));
+  return ParsedArguments{.arguments = std::move(complete), .text = ""};
+}
+
+}  // namespace vmferry::cli

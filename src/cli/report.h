@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What people and programs are shown: errors, migrations, the report at the end.
+
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "migration/operations.h"
+#include "text/json.h"
+
+namespace vmferry::cli {
+
+/// Several lines: what failed, why, what to do, the reason token and the request id.
+std::string DescribeError(const Error& error);
+
+/// One line a migration, under a heading.
+std::string DescribeMigrations(const std::vector<migration::MigrationView>& views);
+
+/// One migration with its steps, parts and ledger.
+std::string DescribeMigration(const migration::MigrationView& view);
+text::Json MigrationToJson(const migration::MigrationView& view);
+
+/// The plan and its API calls.
+std::string DescribePlan(const migration::PlanView& plan);
+text::Json PlanToJson(const migration::PlanView& plan);
+
+/// What came of it and what to try next.
+std::string DescribeOutcome(const migration::MigrationView& view);
+
+/// Columns padded to the widest cell, two blanks between them.
+std::string FormatTable(const std::vector<std::vector<std::string>>& rows);
+
+}  // namespace vmferry::cli

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// World: what the commands are given by apps/, and the embedded region as they see it.
+
+#pragma once
+
+#include <cstdio>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "migration/cloud.h"
+#include "sys/environment.h"
+#include "sys/network.h"
+#include "sys/random.h"
+
+namespace vmferry::store {
+class Store;
+}
+
+namespace vmferry::cli {
+
+struct RegionStart {
+  std::filesystem::path folder;  ///< empty: the default one
+  std::optional<std::uint16_t> port;
+  bool strict = false;
+};
+
+struct RegionView {
+  bool running = false;
+  bool started_now = false;
+  int pid = 0;
+  std::uint16_t port = 0;
+  std::string endpoint;
+  std::string region_name;
+  std::filesystem::path folder;
+};
+
+/// The embedded region's life. Errors: region.*.
+class RegionControl {
+ public:
+  virtual ~RegionControl() = default;
+  virtual Result<RegionView> Start(const RegionStart& start, const OpContext& context) = 0;
+  virtual Result<void> Stop(const std::filesystem::path& folder, const OpContext& context) = 0;
+  virtual Result<RegionView> Status(const std::filesystem::path& folder) = 0;
+  /// Shell commands for `eval`.
+  virtual Result<std::string> Env(const std::filesystem::path& folder) = 0;
+  virtual Result<std::string> Console(const std::filesystem::path& folder,
+                                      const std::string& instance_id, const OpContext& context) = 0;
+  /// Carries out `vmferry region faults WORDS...` and returns what it says.
+  virtual Result<std::string> Faults(const std::filesystem::path& folder,
+                                     const std::vector<std::string>& words,
+                                     const OpContext& context) = 0;
+  /// The region's own process: returns when it was asked to end.
+  virtual Result<void> Serve(const RegionStart& start, int ready_descriptor,
+                             std::stop_token stop) = 0;
+};
+
+struct World {
+  sys::Clock& clock;
+  sys::Random& random;
+  sys::Network& network;
+  migration::CloudFactory& clouds;
+  RegionControl& region;
+  /// Opens the journal. Errors: sqlite.*, io.*.
+  std::function<Result<std::unique_ptr<store::Store>>()> open_store;
+  const sys::Folders& folders;
+  std::stop_token stop;
+  std::FILE* out;   ///< data
+  std::FILE* talk;  ///< everything else
+  bool talk_is_terminal;
+  std::function<int()> columns;  ///< of the terminal
+};
+
+/// Runs one command line and returns the process's exit code.
+int RunCli(int argc, const char* const* argv, World& world);
+
+}  // namespace vmferry::cli
