@@ -60,13 +60,16 @@ class Scratch {
     if (!grain_) grain_ = std::make_unique_for_overwrite<std::byte[]>(length_bytes);
     return {grain_.get(), length_bytes};
   }
-  codec::ZlibInflater& inflater() { return inflater_; }
+  codec::ZlibInflater& Inflater() {
+    if (!inflater_) inflater_.emplace();
+    return *inflater_;
+  }
 
  private:
   std::unique_ptr<std::byte[]> compressed_;
   std::uint64_t compressed_capacity_ = 0;
   std::unique_ptr<std::byte[]> grain_;
-  codec::ZlibInflater inflater_;
+  std::optional<codec::ZlibInflater> inflater_;  // some 10 KiB: not made for holes
 };
 
 class StreamOptimizedImage final : public DiskImage {
@@ -189,7 +192,7 @@ Result<void> StreamOptimizedImage::InflateGrain(std::uint64_t grain_index,
   const std::span<std::byte> wanted = out.subspan(begin - offset_bytes, end - begin);
   const bool whole = wanted.size() == header_.grain_bytes();
   const std::span<std::byte> target = whole ? wanted : scratch.Grain(header_.grain_bytes());
-  auto inflated = scratch.inflater().Inflate(compressed, target);
+  auto inflated = scratch.Inflater().Inflate(compressed, target);
   if (!inflated) {
     return Damage("vmdk.grain.inflate",
                   fmt::format("the compressed data of grain {} of the VMDK is broken", grain_index))
