@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Multipart uploads.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/units.h"
+#include "codec/text_codec.h"
+#include "region/s3/checksum.h"
+#include "region/s3/conditions.h"
+#include "region/s3/payload_text.h"
+#include "region/s3/service.h"
+#include "text/xml.h"
+
+namespace vmferry::region::s3 {
+namespace {
+
+constexpr std::uint64_t kPartNumberMax = 10'000;
+constexpr std::uint64_t kPartBytesMin = 5 * kMiB;  // all but the last
+constexpr std::uint64_t kListMax = 1000;
+
+std::string QueryText(const Call& call, std::string_view name) {
+  const std::string* found = call.FindQuery(name);
+  return found == nullptr ? std::string() : *found;
+}
+
+/// A number parameter of a listing, bounded.
+std::uint64_t ListNumber(const Call& call, std::string_view name, std::uint64_t fallback,
+                         std::uint64_t most) {
+  return std::min(ParseUint(QueryText(call, name)).value_or(fallback), most);
+}
+
+std::string Unquoted(std::string_view etag) {
+  etag = text::Trim(etag);
+  if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"') {
+    etag = etag.substr(1, etag.size() - 2);
+  }
+  return std::string(etag);
+}
+
+struct ListedPart {
+  std::uint64_t number = 0;
+  std::string etag;
+  std::string checksum;  ///< the value under the upload's algorithm
+};
+
+MaybeFault ReadPartList(const std::string& body, const UploadRecord& upload,
+                        std::vector<ListedPart>& out) {
+  const auto document = text::ParseXml(body);
+  if (!document || document->name != "CompleteMultipartUpload") return MalformedXml();
+  for (const text::XmlElement& child : document->children) {
+    if (child.name != "Part") continue;
+    ListedPart part;
+    const auto number = ParseUint(child.TextAt("PartNumber"));
+    if (!number || *number < 1 || *number > kPartNumberMax) return MalformedXml();
+    part.number = *number;
+    part.etag = Unquoted(child.TextAt("ETag"));
+    part.checksum = child.TextAt(ChecksumElement(upload.checksum_algorithm));
+    if (!out.empty() && out.back().number >= part.number) {
+      return S3Fault{400,
+                     "InvalidPartOrder",
+                     "The list of parts was not in ascending order. Parts must be ordered by part "
+                     "number.",
+                     {{"UploadId", upload.id}}};
+    }
+    out.push_back(std::move(part));
+  }
+  if (out.empty()) return MalformedXml();
+  return std::nullopt;
+}
+
+/// Chooses the parts that the list names and checks each.
+MaybeFault ChooseParts(const UploadRecord& upload, const std::vector<ListedPart>& listed,
+                       const std::vector<PartRecord>& present, std::vector<PartRecord>& out) {
+  for (const ListedPart& want : listed) {
+    const auto found = std::ranges::find(present, want.number, &PartRecord::number);
+    const bool checksum_differs =
+        found != present.end() && !want.checksum.empty() && want.checksum != found->checksum.value;
+    if (found == present.end() || found->etag != want.etag || checksum_differs) {
+      return S3Fault{400,
+                     "InvalidPart",
+                     "One or more of the specified parts could not be found.  The part may not "
+                     "have been uploaded, or the specified entity tag may not match the part's "
+                     "entity tag.",
+                     {{"UploadId", upload.id},
+                      {"PartNumber", std::to_string(want.number)},
+                      {"ETag", want.etag}}};
+    }
+    if (upload.checksum_type == "COMPOSITE" && want.checksum.empty()) {
+      return InvalidRequest(
+          fmt::format("The upload was created using a {} checksum. The complete request must "
+                      "include the checksum for each part. It was missing for part {} in the "
+                      "request.",
+                      LowerCase(upload.checksum_algorithm), want.number));
+    }
+    if (!out.empty() && out.back().size_bytes < kPartBytesMin) {
+      return S3Fault{400,
+                     "EntityTooSmall",
+                     "Your proposed upload is smaller than the minimum allowed size",
+                     {{"ETag", out.back().etag},
+                      {"PartNumber", std::to_string(out.back().number)},
+                      {"MinSizeAllowed", std::to_string(kPartBytesMin)},
+                      {"ProposedSize", std::to_string(out.back().size_bytes)}}};
+    }
+    out.push_back(*found);
+  }
+  return std::nullopt;
+}
+
+std::string RawDigest(const std::vector<std::string>& raw_parts, ChecksumKind kind) {
+  PayloadDigester digester;
+  digester.Want(kind);
+  for (const std::string& raw : raw_parts) digester.Update(std::as_bytes(std::span(raw)));
+  return DigestOf(digester.Finish(), kind);
+}
+
+std::string Text(const std::vector<std::byte>& bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+/// hex(md5(concatenated part md5s))-N
+std::string MultipartEtag(const std::vector<PartRecord>& parts) {
+  std::vector<std::string> raw;
+  for (const PartRecord& part : parts) {
+    raw.push_back(Text(codec::HexDecode(part.etag).value_or(std::vector<std::byte>())));
+  }
+  const std::string digest = RawDigest(raw, ChecksumKind::kMd5);
+  return fmt::format("{}-{}", codec::HexEncode(std::as_bytes(std::span(digest))), parts.size());
+}
+
+/// base64(hash(concatenated raw part digests))-N
+std::string CompositeChecksum(const std::vector<PartRecord>& parts, ChecksumKind kind) {
+  std::vector<std::string> raw;
+  for (const PartRecord& part : parts) {
+    raw.push_back(
+        Text(codec::Base64Decode(part.checksum.value).value_or(std::vector<std::byte>())));
+  }
+  const std::string digest = RawDigest(raw, kind);
+  return fmt::format("{}-{}", codec::Base64Encode(std::as_bytes(std::span(digest))), parts.size());
+}
+
+/// The checksum of a whole file.
+Result<std::string> FileChecksum(const sys::File& file, ChecksumKind kind) {
+  constexpr std::size_t kStepBytes = kMiB;
+  PayloadDigester digester;
+  digester.Want(kind);
+  std::vector<std::byte> buffer(kStepBytes);
+  std::uint64_t offset = 0;
+  while (true) {
+    VMFERRY_ASSIGN_OR_RETURN(const std::size_t count, file.ReadSomeAt(offset, buffer));
+    digester.Update(std::span(buffer).first(count));
+    offset += count;
+    if (count < buffer.size()) break;
+  }
+  const std::string digest = DigestOf(digester.Finish(), kind);
+  return codec::Base64Encode(std::as_bytes(std::span(digest)));
+}
+
+}  // namespace
+
+Outcome S3Service::CreateMultipartUpload(Call& call, const Address& address) {
+  UploadRecord upload;
+  upload.bucket = address.bucket;
+  upload.key = address.key;
+  upload.created = context_.clock.WallNow();
+  upload.headers = KeptHeaders(call);
+  if (const std::string* algorithm = call.FindHeader("x-amz-checksum-algorithm")) {
+    upload.checksum_algorithm = UpperCase(*algorithm);
+    const auto kind = KindOfAlgorithm(upload.checksum_algorithm);
+    if (!kind) return NotImplemented(fmt::format("the checksum algorithm {}", *algorithm));
+    const std::string* type = call.FindHeader("x-amz-checksum-type");
+    const bool whole_only = *kind == ChecksumKind::kCrc64nvme;
+    upload.checksum_type = type != nullptr ? *type : whole_only ? "FULL_OBJECT" : "COMPOSITE";
+    const bool parts_only = *kind == ChecksumKind::kSha1 || *kind == ChecksumKind::kSha256;
+    const bool known = upload.checksum_type == "FULL_OBJECT" || upload.checksum_type == "COMPOSITE";
+    if (!known || (whole_only && upload.checksum_type == "COMPOSITE") ||
+        (parts_only && upload.checksum_type == "FULL_OBJECT")) {
+      return InvalidRequest(
+          fmt::format("The {} checksum type cannot be used with the {} checksum algorithm.",
+                      upload.checksum_type, LowerCase(upload.checksum_algorithm)));
+    }
+  }
+  upload.id = context_.random.Base32(64);
+  if (auto added = records_->AddUpload(upload); !added) return Internal(added.error());
+  text::XmlWriter xml;
+  xml.Open("InitiateMultipartUploadResult", {{"xmlns", std::string(kNamespace)}})
+      .Element("Bucket", upload.bucket)
+      .Element("Key", upload.key)
+      .Element("UploadId", upload.id);
+  Answer answer = XmlAnswer(xml.Finish());
+  answer.headers.emplace_back("x-amz-server-side-encryption", "AES256");
+  if (!upload.checksum_algorithm.empty()) {
+    answer.headers.emplace_back("x-amz-checksum-algorithm", upload.checksum_algorithm);
+    answer.headers.emplace_back("x-amz-checksum-type", upload.checksum_type);
+  }
+  answer.log_fields = {{"upload_id", upload.id}};
+  return answer;
+}
+
+Outcome S3Service::UploadPart(Call& call, const Address& address) {
+  const std::string upload_id = QueryText(call, "uploadId");
+  const std::string number_text = QueryText(call, "partNumber");
+  const auto number = ParseUint(number_text);
+  if (!number || *number < 1 || *number > kPartNumberMax) {
+    return InvalidArgument("Part number must be an integer between 1 and 10000, inclusive",
+                           "partNumber", number_text);
+  }
+  PartRecord part;
+  if (auto fault = CheckPayload(call, part.checksum)) return *std::move(fault);
+  part.number = *number;
+  part.size_bytes = call.payload.size_bytes;
+  part.etag = codec::HexEncode(std::as_bytes(std::span(call.payload.digests.md5)));
+  part.modified = context_.clock.WallNow();
+  auto blob = blobs_->Put(call.payload);
+  if (!blob) return Internal(blob.error());
+  part.blob_id = *blob;
+  MaybeFault refused;
+  auto replaced =
+      records_->database().WithTransaction([&](Transaction& transaction) -> Result<std::string> {
+        VMFERRY_ASSIGN_OR_RETURN(const auto upload, Records::FindUpload(transaction, upload_id));
+        if (!upload || upload->bucket != address.bucket || upload->key != address.key) {
+          refused = NoSuchUpload(upload_id);
+          return std::string();
+        }
+        const std::string& wanted = upload->checksum_algorithm;
+        if (!wanted.empty() && part.checksum.algorithm != wanted &&
+            (upload->checksum_type == "COMPOSITE" || !part.checksum.algorithm.empty())) {
+          const std::string& sent = part.checksum.algorithm;
+          refused = InvalidRequest(
+              fmt::format("Checksum Type mismatch occurred, expected checksum Type: {}, actual "
+                          "checksum Type: {}",
+                          LowerCase(wanted), sent.empty() ? "null" : LowerCase(sent)));
+          return std::string();
+        }
+        return Records::PutPart(transaction, upload_id, part);
+      });
+  if (refused || !replaced) {
+    blobs_->Discard(part.blob_id);
+    return refused ? *std::move(refused) : Internal(replaced.error());
+  }
+  blobs_->Discard(*replaced);
+  Answer answer;
+  answer.headers = {{"ETag", "\"" + part.etag + "\""}, {"x-amz-server-side-encryption", "AES256"}};
+  if (!part.checksum.algorithm.empty()) {
+    answer.headers.emplace_back(ChecksumHeader(part.checksum.algorithm), part.checksum.value);
+  }
+  answer.log_fields = {{"upload_id", upload_id},
+                       {"part_number", std::to_string(part.number)},
+                       {"etag", part.etag},
+                       {"bytes", std::to_string(part.size_bytes)}};
+  return answer;
+}
+
+Outcome S3Service::CompleteMultipartUpload(Call& call, const Address& address) {
+  const std::string upload_id = QueryText(call, "uploadId");
+  auto upload = records_->FindUpload(upload_id);
+  if (!upload) return Internal(upload.error());
+  if (!*upload || (*upload)->bucket != address.bucket || (*upload)->key != address.key) {
+    return NoSuchUpload(upload_id);
+  }
+  std::string body;
+  if (auto fault = ReadPayloadText(call, body)) return *std::move(fault);
+  std::vector<ListedPart> listed;
+  if (auto fault = ReadPartList(body, **upload, listed)) return *std::move(fault);
+  auto present = records_->ListParts(upload_id, 0, kPartNumberMax);
+  if (!present) return Internal(present.error());
+  std::vector<PartRecord> parts;
+  if (auto fault = ChooseParts(**upload, listed, *present, parts)) return *std::move(fault);
+
+  ObjectRecord object;
+  object.bucket = address.bucket;
+  object.key = address.key;
+  object.etag = MultipartEtag(parts);
+  object.modified = context_.clock.WallNow();
+  object.headers = (*upload)->headers;
+  std::vector<std::string> blobs;
+  for (const PartRecord& part : parts) {
+    object.size_bytes += part.size_bytes;
+    blobs.push_back(part.blob_id);
+  }
+  const std::string size_sent = [&] {
+    const std::string* sent = call.FindHeader("x-amz-mp-object-size");
+    return sent == nullptr ? std::string() : *sent;
+  }();
+  if (!size_sent.empty() && size_sent != std::to_string(object.size_bytes)) {
+    return InvalidRequest(
+        fmt::format("The provided 'x-amz-mp-object-size' header value {} does "
+                    "not match what was computed: {}",
+                    size_sent, object.size_bytes));
+  }
+  auto joined = blobs_->Join(blobs);
+  if (!joined) return Internal(joined.error());
+  object.blob_id = *joined;
+  if (const auto kind = KindOfAlgorithm((*upload)->checksum_algorithm)) {
+    object.checksum = {(*upload)->checksum_algorithm, "", (*upload)->checksum_type};
+    if (object.checksum.type == "COMPOSITE") {
+      object.checksum.value = CompositeChecksum(parts, *kind);
+    } else {
+      auto file = blobs_->Read(object.blob_id);
+      auto whole = file ? FileChecksum(**file, *kind) : Result<std::string>(file.error());
+      if (!whole) {
+        blobs_->Discard(object.blob_id);
+        return Internal(whole.error());
+      }
+      object.checksum.value = *whole;
+      const std::string* sent = call.FindHeader(ChecksumHeader(object.checksum.algorithm));
+      if (sent != nullptr && *sent != *whole) {
+        blobs_->Discard(object.blob_id);
+        return S3Fault{400,
+                       "BadDigest",
+                       fmt::format("The {} you specified did not match the calculated checksum.",
+                                   LowerCase(object.checksum.algorithm)),
+                       {}};
+      }
+    }
+  }
+  MaybeFault refused;
+  std::vector<std::string> unneeded;
+  auto committed =
+      records_->database().WithTransaction([&](Transaction& transaction) -> Result<void> {
+        VMFERRY_ASSIGN_OR_RETURN(const auto still, Records::FindUpload(transaction, upload_id));
+        if (!still) refused = NoSuchUpload(upload_id);
+        VMFERRY_ASSIGN_OR_RETURN(const auto before,
+                                 Records::FindObject(transaction, address.bucket, address.key));
+        if (!refused) refused = CheckWrite(call, address.key, before);
+        if (refused) return {};
+        VMFERRY_ASSIGN_OR_RETURN(unneeded, Records::RemoveUpload(transaction, upload_id));
+        VMFERRY_ASSIGN_OR_RETURN(std::string replaced, Records::PutObject(transaction, object));
+        unneeded.push_back(std::move(replaced));
+        return {};
+      });
+  if (refused || !committed) {
+    blobs_->Discard(object.blob_id);
+    return refused ? *std::move(refused) : Internal(committed.error());
+  }
+  for (const std::string& blob : unneeded) blobs_->Discard(blob);
+  text::XmlWriter xml;
+  xml.Open("CompleteMultipartUploadResult", {{"xmlns", std::string(kNamespace)}})
+      .Element("Location", context_.settings.Endpoint() + call.raw_path)
+      .Element("Bucket", object.bucket)
+      .Element("Key", object.key)
+      .Element("ETag", "\"" + object.etag + "\"");
+  if (!object.checksum.algorithm.empty()) {
+    xml.Element(ChecksumElement(object.checksum.algorithm), object.checksum.value)
+        .Element("ChecksumType", object.checksum.type);
+  }
+  Answer answer = XmlAnswer(xml.Finish());
+  answer.headers.emplace_back("x-amz-server-side-encryption", "AES256");
+  answer.log_fields = {{"upload_id", upload_id},
+                       {"etag", object.etag},
+                       {"bytes", std::to_string(object.size_bytes)}};
+  return answer;
+}
+
+Outcome S3Service::AbortMultipartUpload(Call& call, const Address& address) {
+  const std::string upload_id = QueryText(call, "uploadId");
+  bool found = false;
+  auto blobs = records_->database().WithTransaction(
+      [&](Transaction& transaction) -> Result<std::vector<std::string>> {
+        VMFERRY_ASSIGN_OR_RETURN(const auto upload, Records::FindUpload(transaction, upload_id));
+        found = upload && upload->bucket == address.bucket && upload->key == address.key;
+        if (!found) return std::vector<std::string>();
+        return Records::RemoveUpload(transaction, upload_id);
+      });
+  if (!blobs) return Internal(blobs.error());
+  if (!found) return NoSuchUpload(upload_id);
+  for (const std::string& blob : *blobs) blobs_->Discard(blob);
+  Answer answer;
+  answer.status = 204;
+  answer.log_fields = {{"upload_id", upload_id}};
+  return answer;
+}
+
+Outcome S3Service::ListParts(Call& call, const Address& address) {
+  const std::string upload_id = QueryText(call, "uploadId");
+  auto upload = records_->FindUpload(upload_id);
+  if (!upload) return Internal(upload.error());
+  if (!*upload || (*upload)->bucket != address.bucket || (*upload)->key != address.key) {
+    return NoSuchUpload(upload_id);
+  }
+  const std::uint64_t after = ListNumber(call, "part-number-marker", 0, kPartNumberMax);
+  const std::uint64_t most = ListNumber(call, "max-parts", kListMax, kListMax);
+  auto parts = records_->ListParts(upload_id, after, most + 1);
+  if (!parts) return Internal(parts.error());
+  const bool truncated = parts->size() > most;
+  if (truncated) parts->resize(static_cast<std::size_t>(most));
+  const std::string& account = context_.settings.account_id;
+  text::XmlWriter xml;
+  xml.Open("ListPartsResult", {{"xmlns", std::string(kNamespace)}})
+      .Element("Bucket", address.bucket)
+      .Element("Key", address.key)
+      .Element("UploadId", upload_id);
+  xml.Open("Initiator").Element("ID", account).Close();
+  xml.Open("Owner").Element("ID", account).Close();
+  xml.Element("StorageClass", "STANDARD").Element("PartNumberMarker", std::to_string(after));
+  xml.Element("NextPartNumberMarker", std::to_string(parts->empty() ? 0 : parts->back().number))
+      .Element("MaxParts", std::to_string(most))
+      .Element("IsTruncated", truncated ? "true" : "false");
+  if (!(*upload)->checksum_algorithm.empty()) {
+    xml.Element("ChecksumAlgorithm", (*upload)->checksum_algorithm)
+        .Element("ChecksumType", (*upload)->checksum_type);
+  }
+  for (const PartRecord& part : *parts) {
+    xml.Open("Part")
+        .Element("PartNumber", std::to_string(part.number))
+        .Element("LastModified", XmlTime(part.modified))
+        .Element("ETag", "\"" + part.etag + "\"")
+        .Element("Size", std::to_string(part.size_bytes));
+    if (!part.checksum.algorithm.empty() && !(*upload)->checksum_algorithm.empty()) {
+      xml.Element(ChecksumElement(part.checksum.algorithm), part.checksum.value);
+    }
+    xml.Close();
+  }
+  return XmlAnswer(xml.Finish());
+}
+
+Outcome S3Service::ListMultipartUploads(Call& call, const Address& address) {
+  if (!QueryText(call, "delimiter").empty()) {
+    return NotImplemented("ListMultipartUploads with delimiter");
+  }
+  const std::string prefix = QueryText(call, "prefix");
+  const std::string key_marker = QueryText(call, "key-marker");
+  const std::string id_marker = QueryText(call, "upload-id-marker");
+  const std::uint64_t most = ListNumber(call, "max-uploads", kListMax, kListMax);
+  auto uploads = records_->ListUploads(address.bucket, prefix, key_marker, id_marker, most + 1);
+  if (!uploads) return Internal(uploads.error());
+  const bool truncated = uploads->size() > most;
+  if (truncated) uploads->resize(static_cast<std::size_t>(most));
+  const std::string& account = context_.settings.account_id;
+  text::XmlWriter xml;
+  xml.Open("ListMultipartUploadsResult", {{"xmlns", std::string(kNamespace)}})
+      .Element("Bucket", address.bucket)
+      .Element("KeyMarker", key_marker)
+      .Element("UploadIdMarker", id_marker)
+      .Element("Prefix", prefix);
+  if (truncated && !uploads->empty()) {
+    xml.Element("NextKeyMarker", uploads->back().key)
+        .Element("NextUploadIdMarker", uploads->back().id);
+  }
+  xml.Element("MaxUploads", std::to_string(most))
+      .Element("IsTruncated", truncated ? "true" : "false");
+  for (const UploadRecord& upload : *uploads) {
+    xml.Open("Upload").Element("Key", upload.key).Element("UploadId", upload.id);
+    xml.Open("Initiator").Element("ID", account).Close();
+    xml.Open("Owner").Element("ID", account).Close();
+    xml.Element("StorageClass", "STANDARD").Element("Initiated", XmlTime(upload.created));
+    if (!upload.checksum_algorithm.empty()) {
+      xml.Element("ChecksumAlgorithm", upload.checksum_algorithm)
+          .Element("ChecksumType", upload.checksum_type);
+    }
+    xml.Close();
+  }
+  return XmlAnswer(xml.Finish());
+}
+
+}  // namespace vmferry::region::s3

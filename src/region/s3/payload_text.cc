@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "region/s3/payload_text.h"
+
+#include "base/units.h"
+#include "sys/file.h"
+
+namespace vmferry::region::s3 {
+
+MaybeFault ReadPayloadText(const Call& call, std::string& out) {
+  constexpr std::uint64_t kBytesMax = 8 * kMiB;
+  if (call.payload.spool_path.empty()) {
+    out = call.payload.memory;
+    return std::nullopt;
+  }
+  auto content = sys::ReadWholeFile(call.payload.spool_path, kBytesMax);
+  if (content) {
+    out = std::move(content).value();
+    return std::nullopt;
+  }
+  if (content.error().code() == ErrorCode::kOutOfRange) return MalformedXml();
+  return Internal(content.error());
+}
+
+}  // namespace vmferry::region::s3
