@@ -2,6 +2,7 @@
 #include "http/server.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/sendfile.h>
 
 #include <algorithm>
@@ -555,7 +556,14 @@ void Server::Start() {
     state->Sweep();
   });
   for (unsigned i = 0; i < state_->options.network_threads; ++i) {
-    state_->threads.emplace_back([state = state_.get()] { state->io.run(); });
+    state_->threads.emplace_back([state = state_.get()] {
+      // sendfile to a closed connection raises SIGPIPE, which would end the process.
+      sigset_t signals;
+      sigemptyset(&signals);
+      sigaddset(&signals, SIGPIPE);
+      pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+      state->io.run();
+    });
   }
 }
 

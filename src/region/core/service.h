@@ -108,8 +108,9 @@ class Component {
  public:
   virtual ~Component() = default;
   virtual std::string_view Name() const = 0;
-  /// Called once the port is bound and answers, in the order of the list: adopt what survived,
-  /// begin work. An error ends the start of the region.
+  /// Called in the order of the list once the port is bound, before the first request is served:
+  /// adopt what survived, begin work. What is fetched from the region itself waits until all have
+  /// started, so Start must not wait for it. An error ends the start of the region.
   virtual Result<void> Start() = 0;
   /// Called in reverse order when the region stops; returns by the deadline. Not called when the
   /// region is killed.
