@@ -48,8 +48,8 @@ Filters Filters::Parse(const QueryParameters& parameters) {
   Filters filters;
   for (const std::uint64_t index : parameters.Indices("Filter")) {
     filters.filters_.push_back(
-        {.name = parameters.Get(parameters.Member("Filter", index, "Name")),
-         .patterns = parameters.List(parameters.Member("Filter", index, "Value"))});
+        {.name = parameters.Member("Filter", index, "Name"),
+         .patterns = parameters.List(fmt::format("Filter.{}.Value", index))});
   }
   return filters;
 }

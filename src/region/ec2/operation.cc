@@ -130,17 +130,16 @@ Result<vm::TagMap> SpecifiedTags(const QueryParameters& parameters,
                                  std::string_view resource_type) {
   vm::TagMap tags;
   for (const std::uint64_t index : parameters.Indices("TagSpecification")) {
-    const std::string type =
-        parameters.Get(parameters.Member("TagSpecification", index, "ResourceType"));
+    const std::string type = parameters.Member("TagSpecification", index, "ResourceType");
     if (type != resource_type) {
       return Refuse(
           "InvalidParameterValue",
           fmt::format("'{}' is not a valid taggable resource type for this operation.", type));
     }
-    const std::string list = parameters.Member("TagSpecification", index, "Tag");
+    const std::string list = fmt::format("TagSpecification.{}.Tag", index);
     for (const std::uint64_t tag : parameters.Indices(list)) {
-      tags.insert_or_assign(parameters.Get(parameters.Member(list, tag, "Key")),
-                            parameters.Get(parameters.Member(list, tag, "Value")));
+      tags.insert_or_assign(parameters.Member(list, tag, "Key"),
+                            parameters.Member(list, tag, "Value"));
     }
   }
   VMFERRY_RETURN_IF_ERROR(CheckTags(tags));

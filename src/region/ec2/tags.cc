@@ -40,8 +40,8 @@ Result<void> CreateTags(World& world, const QueryParameters& parameters, text::X
   }
   vm::TagMap tags;
   for (const std::uint64_t index : parameters.Indices("Tag")) {
-    tags.insert_or_assign(parameters.Get(parameters.Member("Tag", index, "Key")),
-                          parameters.Get(parameters.Member("Tag", index, "Value")));
+    tags.insert_or_assign(parameters.Member("Tag", index, "Key"),
+                          parameters.Member("Tag", index, "Value"));
   }
   if (tags.empty()) {
     return Refuse("MissingParameter", "The request must contain the parameter Tag");
