@@ -95,8 +95,9 @@ TEST(CanonicalQuery, EncodesOnceSortsAndSkips) {
 
 TEST(AmzDate, RoundTripsAndRefusesTheRest) {
   EXPECT_EQ(FormatAmzDate(*ParseAmzDate("20240229T235959Z")), "20240229T235959Z");
-  for (const char* text : {"", "20230229T000000Z", "20240101T240000Z", "2024-101T000000Z",
-                           "20240101T000000", "20240101 000000Z", "20240101T006000Z"}) {
+  for (const char* text :
+       {"", "20230229T000000Z", "20240101T240000Z", "2024-101T000000Z", "20240101T000000",
+        "20240101 000000Z", "20240101T006000Z", "29130519T000000Z", "19691231T235959Z"}) {
     EXPECT_FALSE(ParseAmzDate(text)) << text;
   }
 }

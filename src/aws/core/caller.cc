@@ -28,6 +28,7 @@ std::optional<WallTime> ParseHttpDate(std::string_view text) {
   const std::chrono::year_month_day date(std::chrono::year(static_cast<int>(*year)),
                                          std::chrono::month(static_cast<unsigned>(month / 3 + 1)),
                                          std::chrono::day(static_cast<unsigned>(*day)));
+  if (*year < 1970 || *year > 2261) return {};  // beyond is past the clock's range
   if (!date.ok() || *hour > 23 || *minute > 59 || *second > 60) return {};
   return WallTime(std::chrono::sys_days(date) + std::chrono::hours(*hour) +
                   std::chrono::minutes(*minute) + std::chrono::seconds(*second));

@@ -178,8 +178,9 @@ TEST(Caller, GivesUpWhenCorrectingTheClockDoesNotHelp) {
 }
 
 TEST(Caller, ReportsClockSkewWithoutAUsableDate) {
-  for (const char* date : {"", "yesterday", "Thu, 99 Jan 2026 05:00:00 GMT",
-                           "Thu, 01 anF 2026 05:00:00 GMT", "Thu, 01 Jan 2026 00:00:30 GMT"}) {
+  for (const char* date :
+       {"", "yesterday", "Thu, 99 Jan 2026 05:00:00 GMT", "Thu, 01 anF 2026 05:00:00 GMT",
+        "Thu, 01 Jan 9026 05:00:00 GMT", "Thu, 01 Jan 2026 00:00:30 GMT"}) {
     FakeAwsCaller fake;
     fake.http.Answer(403, S3Error("RequestTimeTooSkewed"), {{"Date", date}});
     ASSERT_FALSE(fake.caller.Call(MakeCall(), fake.context)) << date;
