@@ -155,6 +155,17 @@ TEST_F(S3ClientTest, CreateBucketKnowsWhoseItIs) {
   EXPECT_EQ(*taken.error().FindFact("bucket"), "bucket");
 }
 
+TEST_F(S3ClientTest, DeletesOneObjectOrTheBucket) {
+  fake_.http.Answer(204);
+  fake_.http.Answer(204);
+  fake_.http.Answer(409, S3Error("BucketNotEmpty"));
+  ASSERT_TRUE(client_.DeleteObject("bucket", "a/b", fake_.context));
+  ASSERT_TRUE(client_.DeleteBucket("bucket", fake_.context));
+  EXPECT_EQ(client_.DeleteBucket("bucket", fake_.context).error().reason(), "aws.bucket_not_empty");
+  EXPECT_EQ(Sent(0).method + Sent(0).url.path, "DELETE/bucket/a/b");
+  EXPECT_EQ(Sent(1).method + Sent(1).url.path, "DELETE/bucket");
+}
+
 TEST_F(S3ClientTest, DeleteObjectsSendsBatchesAndReportsKeys) {
   std::vector<std::string> keys;
   for (int i = 0; i < 1001; ++i) keys.push_back("k<" + std::to_string(i));
