@@ -87,7 +87,8 @@ Result<http::Response> Caller::Attempt(const ApiCall& call, const OpContext& con
                           {"request_id", RequestId(response)}});
   if (!succeeded) {
     Error error = ErrorFromResponse(call.service, call.operation, response);
-    if (const auto date = response.headers.Find("Date")) {
+    const auto date = response.headers.Find("Date");
+    if (date && error.reason() == "aws.clock_skew") {
       error = std::move(error).With("server_date", *date);
     }
     return error;

@@ -131,6 +131,7 @@ Result<PutResult> Client::PutObject(const std::string& bucket, const std::string
   VMFERRY_ASSIGN_OR_RETURN(ApiCall call, MakeCall("PutObject", "PUT", bucket, key));
   const std::string checksum = Checksum(options.crc32c ? *options.crc32c : codec::Crc32c(body));
   call.request.headers = {{"Content-Type", options.content_type},
+                          {"x-amz-sdk-checksum-algorithm", "CRC32C"},
                           {"x-amz-checksum-crc32c", checksum}};
   call.request.body = body;
   call.payload_hash = sigv4::kUnsignedPayload;

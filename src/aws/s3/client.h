@@ -109,8 +109,8 @@ class Client {
 
   /// Stores an object of at most kPutLimitBytes.
   ///
-  /// Request:  PUT /bucket/key; Content-Type, x-amz-checksum-crc32c,
-  ///           x-amz-content-sha256: UNSIGNED-PAYLOAD.
+  /// Request:  PUT /bucket/key; Content-Type, x-amz-checksum-crc32c, x-amz-sdk-checksum-algorithm
+  ///           (S3 does not need it, servers like it do), x-amz-content-sha256: UNSIGNED-PAYLOAD.
   /// Response: ETag, x-amz-checksum-crc32c.
   /// Errors:   kDataLoss aws.s3.checksum_mismatch  the server's checksum is not ours, or is absent.
   /// Retry:    idempotent.
