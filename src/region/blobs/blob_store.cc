@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "region/blobs/blob_store.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -50,11 +51,16 @@ class Removal {
 Result<std::unique_ptr<BlobStore>> BlobStore::Open(std::filesystem::path folder,
                                                    sys::Random& random) {
   static constexpr std::string_view kHex = "0123456789abcdef";
+  VMFERRY_RETURN_IF_ERROR(sys::MakeFolders(folder));
   for (const char high : kHex) {
     for (const char low : kHex) {
-      VMFERRY_RETURN_IF_ERROR(sys::MakeFolders(folder / std::string{high, low}));
+      const std::filesystem::path child = folder / std::string{high, low};
+      if (::mkdir(child.c_str(), 0700) != 0 && errno != EEXIST) {
+        return sys::ErrnoError("make", child, errno);
+      }
     }
   }
+  VMFERRY_RETURN_IF_ERROR(sys::SyncFolder(folder));
   return std::unique_ptr<BlobStore>(new BlobStore(std::move(folder), random));
 }
 
