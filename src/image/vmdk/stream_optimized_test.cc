@@ -4,15 +4,19 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <thread>
 
 #include "base/byte_reader.h"
+#include "image/extent_list.h"
 #include "image/open.h"
 #include "sys/file.h"
 #include "testing/fake_random.h"
 #include "testing/temp_dir.h"
 #include "testing/tool.h"
 #include "testing/vmdk_builder.h"
+#include "text/json.h"
 
 namespace vmferry::image::vmdk {
 namespace {
@@ -161,6 +165,58 @@ TEST(StreamOptimized, TellsWhatItIs) {
   EXPECT_EQ(info.virtual_size_bytes, 4096U * 512);
   EXPECT_EQ(info.allocated_size_bytes, 8192U);
   EXPECT_TRUE(info.defects.empty());
+}
+
+TEST(StreamOptimized, ManyThreadsReadThroughOneCacheOfTables) {
+  // More tables than the cache has places, one grain in each.
+  constexpr std::uint64_t kTables = 300;
+  VmdkBuilder builder;
+  builder.grain_sectors = 8;
+  builder.capacity_sectors = kTables * 512 * 8;
+  for (std::uint64_t table = 0; table < kTables; ++table) {
+    builder.grains[table * 512] = Bytes(4096, static_cast<std::byte>(table % 251 + 1));
+  }
+  const auto disk = OpenOrDie(builder.Build());
+  ASSERT_NE(disk, nullptr);
+  std::atomic<int> wrong = 0;
+  std::vector<std::jthread> threads;
+  for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+    threads.emplace_back([&, seed] {
+      FakeRandom random(seed);
+      Bytes grain(4096);
+      for (int i = 0; i < 500; ++i) {
+        const std::uint64_t table = random.Below(kTables);
+        const bool read = disk->Read(table * 512 * 4096, grain).has_value();
+        if (!read || grain[random.Below(4096)] != static_cast<std::byte>(table % 251 + 1)) ++wrong;
+      }
+    });
+  }
+  threads.clear();
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST(StreamOptimized, HolesAreWhatQemuImgMapsAsAbsent) {
+  VMFERRY_NEEDS_TOOL("qemu-img");
+  testing::TempDir folder;
+  const Sample sample = MakeSample(11, VmdkBuilder::Layout::kDirectoryFirst, 16 * 600, 16);
+  const auto vmdk = folder / "disk.vmdk";
+  ASSERT_TRUE(sys::WriteWholeFile(vmdk, AsText(sample.builder.Build())).has_value());
+  const auto mapped = RunTool({"qemu-img", "map", "-f", "vmdk", "--output=json", vmdk});
+  ASSERT_TRUE(mapped.ok()) << mapped.error_output;
+  const auto json = text::Json::Parse(mapped.output);
+  ASSERT_TRUE(json.has_value());
+  std::vector<Extent> expected;
+  for (const text::Json& run : json->Items()) {
+    ExtentKind kind = ExtentKind::kData;
+    if (!run["data"].AsBool())
+      kind = run["present"].AsBool() ? ExtentKind::kZero : ExtentKind::kHole;
+    AppendExtent(expected, {run["start"].AsUint(), run["length"].AsUint(), kind});
+  }
+  const auto disk = OpenDisk(vmdk);
+  ASSERT_TRUE(disk.has_value());
+  const auto extents = (*disk)->Extents(0, (*disk)->SizeBytes());
+  ASSERT_TRUE(extents.has_value());
+  EXPECT_EQ(*extents, expected);
 }
 
 TEST(StreamOptimized, ReadsWhatQemuImgWrites) {
