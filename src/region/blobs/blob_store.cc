@@ -52,12 +52,10 @@ Result<std::unique_ptr<BlobStore>> BlobStore::Open(std::filesystem::path folder,
                                                    sys::Random& random) {
   static constexpr std::string_view kHex = "0123456789abcdef";
   VMFERRY_RETURN_IF_ERROR(sys::MakeFolders(folder));
-  for (const char high : kHex) {
-    for (const char low : kHex) {
-      const std::filesystem::path child = folder / std::string{high, low};
-      if (::mkdir(child.c_str(), 0700) != 0 && errno != EEXIST) {
-        return sys::ErrnoError("make", child, errno);
-      }
+  for (const char digit : kHex) {
+    const std::filesystem::path child = folder / std::string(1, digit);
+    if (::mkdir(child.c_str(), 0700) != 0 && errno != EEXIST) {
+      return sys::ErrnoError("make", child, errno);
     }
   }
   VMFERRY_RETURN_IF_ERROR(sys::SyncFolder(folder));
@@ -65,7 +63,7 @@ Result<std::unique_ptr<BlobStore>> BlobStore::Open(std::filesystem::path folder,
 }
 
 std::filesystem::path BlobStore::PathOf(std::string_view id) const {
-  return folder_ / std::string(id.substr(0, 2)) / std::string(id);
+  return folder_ / std::string(id.substr(0, 1)) / std::string(id);
 }
 
 Result<void> BlobStore::MoveIn(const std::filesystem::path& from, std::string_view id) const {

@@ -68,7 +68,7 @@ TEST_F(BlobStoreTest, JoinsInOrder) {
 TEST_F(BlobStoreTest, SweepsOrphansAndHalfWrittenFiles) {
   const std::string kept = Put("kept");
   const std::string orphan = Put("orphan");
-  ASSERT_TRUE(sys::WriteWholeFile(folder_ / "objects" / "00" / "00ff.new", "half"));
+  ASSERT_TRUE(sys::WriteWholeFile(folder_ / "objects" / "0" / "00ff.new", "half"));
   EXPECT_EQ(blobs_->Sweep({kept}), 2U);
   EXPECT_EQ(Content(kept), "kept");
   EXPECT_EQ(Content(orphan), "(io.not_found)");
