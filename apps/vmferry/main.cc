@@ -1,2 +1,75 @@
 // SPDX-License-Identifier: Apache-2.0
-int main() { return 0; }
+//
+// main() and the wiring: the one place that names the real clock, files, sockets and processes.
+
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/world.h"
+#include "cloud_factory.h"
+#include "log_backend.h"
+#include "region_door.h"
+#include "signals.h"
+#include "store/sqlite_store.h"
+#include "sys/file.h"
+
+namespace vmferry::app {
+namespace {
+
+// Keys live in this process's memory: no core dump may carry them.
+void ForbidCoreDumps() {
+  const rlimit none{.rlim_cur = 0, .rlim_max = 0};
+  ::setrlimit(RLIMIT_CORE, &none);
+  ::prctl(PR_SET_DUMPABLE, 0);
+}
+
+int TerminalColumns() {
+  winsize size = {};
+  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+  return 80;
+}
+
+Result<std::unique_ptr<store::Store>> OpenStore(const sys::Folders& folders) {
+  VMFERRY_RETURN_IF_ERROR(sys::MakeFolders(folders.state));
+  VMFERRY_ASSIGN_OR_RETURN(std::unique_ptr<store::SqliteStore> store,
+                           store::SqliteStore::Open(folders.state / "journal.db"));
+  return std::unique_ptr<store::Store>(std::move(store));
+}
+
+int Main(int argc, char** argv) {
+  ForbidCoreDumps();
+  ::umask(077);
+  const SignalWatch signals;
+  sys::SystemClock clock;
+  sys::SystemRandom random;
+  sys::SystemNetwork network;
+  const sys::SystemEnvironment environment;
+  const sys::Folders folders = sys::FindFolders(environment);
+  const std::unique_ptr<Log> log = MakeLog(environment.Get("VMFERRY_DEBUG").has_value());
+  RegionDoor region(clock, random, *log, folders);
+  ProductClouds clouds(clock, random, *log, environment, folders, region,
+                       [](const std::string& text) {
+                         std::fprintf(stderr, "%s\n", text.c_str());
+                       });
+  cli::World world{.clock = clock,
+                   .random = random,
+                   .network = network,
+                   .clouds = clouds,
+                   .region = region,
+                   .open_store = [&folders] { return OpenStore(folders); },
+                   .folders = folders,
+                   .stop = signals.stop_token(),
+                   .out = stdout,
+                   .talk = stderr,
+                   .talk_is_terminal = ::isatty(STDERR_FILENO) == 1,
+                   .columns = TerminalColumns};
+  return cli::RunCli(argc, argv, world);
+}
+
+}  // namespace
+}  // namespace vmferry::app
+
+int main(int argc, char** argv) { return vmferry::app::Main(argc, argv); }
