@@ -26,8 +26,8 @@ Result<std::unique_ptr<migration::Cloud>> ProductClouds::Open(
   if (!request.region.empty()) wanted.region = request.region;
   VMFERRY_ASSIGN_OR_RETURN(aws::Config config,
                            aws::LoadConfig(environment_, folders_.home, wanted));
-  return std::unique_ptr<migration::Cloud>(std::make_unique<AwsCloud>(
-      clock_, random_, log_, std::move(config), AwsCloud::Behaviour{}));
+  return std::unique_ptr<migration::Cloud>(
+      std::make_unique<AwsCloud>(clock_, random_, log_, std::move(config), AwsCloud::Behaviour{}));
 }
 
 Result<std::unique_ptr<migration::Cloud>> ProductClouds::OpenLocal(const OpContext& context) {

@@ -8,9 +8,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <string_view>
+#include <vector>
+
 #include "cli/world.h"
 #include "cloud_factory.h"
 #include "log_backend.h"
+#include "region/control/serve.h"
 #include "region_door.h"
 #include "signals.h"
 #include "store/sqlite_store.h"
@@ -39,9 +43,26 @@ Result<std::unique_ptr<store::Store>> OpenStore(const sys::Folders& folders) {
   return std::unique_ptr<store::Store>(std::move(store));
 }
 
+// The region's own process, started by `region start`. It waits for its signals itself.
+int ServeRegion(int argc, char** argv) {
+  sys::SystemClock clock;
+  sys::SystemRandom random;
+  const std::unique_ptr<Log> log = MakeLog(/*debug=*/false);
+  const std::vector<std::string> arguments(argv + 3, argv + argc);
+  const auto options = region::control::ParseServeArguments(arguments);
+  const auto served = options ? region::control::Serve(*options, {clock, random, *log})
+                              : Result<void>(options.error());
+  if (served) return 0;
+  std::fprintf(stderr, "%s\n", served.error().ToString().c_str());
+  return 1;
+}
+
 int Main(int argc, char** argv) {
   ForbidCoreDumps();
   ::umask(077);
+  if (argc > 3 && std::string_view(argv[1]) == "region" && std::string_view(argv[2]) == "serve") {
+    return ServeRegion(argc, argv);
+  }
   const SignalWatch signals;
   sys::SystemClock clock;
   sys::SystemRandom random;
@@ -51,9 +72,7 @@ int Main(int argc, char** argv) {
   const std::unique_ptr<Log> log = MakeLog(environment.Get("VMFERRY_DEBUG").has_value());
   RegionDoor region(clock, random, *log, folders);
   ProductClouds clouds(clock, random, *log, environment, folders, region,
-                       [](const std::string& text) {
-                         std::fprintf(stderr, "%s\n", text.c_str());
-                       });
+                       [](const std::string& text) { std::fprintf(stderr, "%s\n", text.c_str()); });
   cli::World world{.clock = clock,
                    .random = random,
                    .network = network,

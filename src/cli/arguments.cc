@@ -132,11 +132,6 @@ void AddRegion(CLI::App& app, Arguments& arguments, RawWords& raw) {
       ->add_option("FAULT", arguments.fault,
                    "corrupt-volume VOLUME OFFSET | add OPERATION KIND [COUNT] | list | clear")
       ->required();
-  CLI::App* serve = add("serve", "", CommandName::kRegionServe);
-  serve->group("");  // hidden: started by `region start`
-  serve->add_option("--port", raw.port);
-  serve->add_flag("--strict", arguments.strict);
-  serve->add_option("--ready-descriptor", arguments.ready_descriptor);
 }
 
 Error Usage(std::string message) {

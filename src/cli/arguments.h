@@ -31,7 +31,6 @@ enum class CommandName {
   kRegionEnv,
   kRegionConsole,
   kRegionFaults,
-  kRegionServe,  ///< hidden: the region's own process
 };
 
 struct Arguments {
@@ -70,7 +69,6 @@ struct Arguments {
   std::string folder;
   std::optional<std::uint16_t> port;
   bool strict = false;
-  int ready_descriptor = -1;
   std::string instance;
   std::vector<std::string> fault;  ///< words after `faults`
 };

@@ -66,14 +66,12 @@ Result<void> RunRegionCommand(CommandContext& context) {
       fmt::print(world.out, "{}", console);
       return {};
     }
-    case CommandName::kRegionFaults: {
+    default: {
       VMFERRY_ASSIGN_OR_RETURN(const std::string text,
                                world.region.Faults(arguments.folder, arguments.fault, op));
       fmt::print(world.out, "{}", text);
       return {};
     }
-    default:
-      return world.region.Serve(start, arguments.ready_descriptor, world.stop);
   }
 }
 

@@ -31,7 +31,6 @@ Result<void> RunCommand(CommandContext& context) {
     case CommandName::kRegionEnv:
     case CommandName::kRegionConsole:
     case CommandName::kRegionFaults:
-    case CommandName::kRegionServe:
       return RunRegionCommand(context);
   }
   return {};

@@ -53,9 +53,6 @@ class RegionControl {
   virtual Result<std::string> Faults(const std::filesystem::path& folder,
                                      const std::vector<std::string>& words,
                                      const OpContext& context) = 0;
-  /// The region's own process: returns when it was asked to end.
-  virtual Result<void> Serve(const RegionStart& start, int ready_descriptor,
-                             std::stop_token stop) = 0;
 };
 
 struct World {
