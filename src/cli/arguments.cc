@@ -194,11 +194,18 @@ Result<ParsedArguments> ParseArguments(int argc, const char* const* argv) {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
     const CLI::App* chosen = &app;
-    while (!chosen->get_subcommands().empty()) chosen = chosen->get_subcommands().front();
-    return ParsedArguments{.arguments = std::nullopt, .text = chosen->help()};
+    std::string parents;
+    while (!chosen->get_subcommands().empty()) {
+      parents += (parents.empty() ? "" : " ") + chosen->get_name();
+      chosen = chosen->get_subcommands().front();
+    }
+    return ParsedArguments{.arguments = std::nullopt, .text = chosen->help(parents)};
   } catch (const CLI::CallForVersion& version) {
     return ParsedArguments{.arguments = std::nullopt, .text = std::string(version.what()) + "\n"};
   } catch (const CLI::ParseError& failure) {
+    if (argc > 1 && argv[1][0] != '-' && app.get_subcommands().empty()) {
+      return Usage(fmt::format("there is no command '{}'", argv[1]));
+    }
     return Usage(failure.what());
   }
   VMFERRY_ASSIGN_OR_RETURN(Arguments complete, Complete(std::move(arguments), raw));

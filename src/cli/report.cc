@@ -47,6 +47,10 @@ std::string Duration(WallTime begin, WallTime end) {
   return FormatDuration(std::chrono::duration_cast<std::chrono::seconds>(end - begin));
 }
 
+std::string FormatName(const migration::SourceSpec& source) {
+  return source.subformat.empty() ? source.format : source.subformat + " " + source.format;
+}
+
 std::string WhereTo(const migration::MigrationSpec& spec) {
   return spec.to == "local" ? "the embedded region" : "AWS " + spec.region;
 }
@@ -187,7 +191,7 @@ std::string DescribePlan(const migration::PlanView& plan) {
   const migration::MigrationSpec& spec = plan.spec;
   std::string text = FormatTable(
       {{"source", spec.source.path},
-       {"", fmt::format("{} {}, {} stored, {} virtual", spec.source.subformat, spec.source.format,
+       {"", fmt::format("{}, {} stored, {} virtual", FormatName(spec.source),
                         FormatSize(spec.source.identity.size_bytes),
                         FormatSize(spec.source.virtual_size_bytes))},
        {"to", fmt::format("{}, bucket {}, below {}", WhereTo(spec), spec.bucket, spec.key_prefix)},
