@@ -20,7 +20,7 @@ Result<aws::Config> LocalConfig(const cli::RegionView& region) {
 
 Result<std::unique_ptr<migration::Cloud>> ProductClouds::Open(
     const migration::CloudRequest& request, const OpContext& context) {
-  if (request.to == "local") return OpenLocal(context);
+  if (request.to == "local") return OpenLocal(request.start_region, context);
   aws::ConfigRequest wanted;
   if (!request.profile.empty()) wanted.profile = request.profile;
   if (!request.region.empty()) wanted.region = request.region;
@@ -30,8 +30,15 @@ Result<std::unique_ptr<migration::Cloud>> ProductClouds::Open(
       std::make_unique<AwsCloud>(clock_, random_, log_, std::move(config), AwsCloud::Behaviour{}));
 }
 
-Result<std::unique_ptr<migration::Cloud>> ProductClouds::OpenLocal(const OpContext& context) {
-  VMFERRY_ASSIGN_OR_RETURN(const cli::RegionView region, region_.Start({}, context));
+Result<std::unique_ptr<migration::Cloud>> ProductClouds::OpenLocal(bool start,
+                                                                   const OpContext& context) {
+  VMFERRY_ASSIGN_OR_RETURN(const cli::RegionView region,
+                           start ? region_.Start({}, context) : region_.Status({}));
+  if (!region.running) {
+    return Error(ErrorCode::kFailedPrecondition, "region.not_running",
+                 "the embedded region does not run")
+        .WithRemedy("vmferry region start");
+  }
   if (region.started_now) {
     say_("started the embedded region at " + region.endpoint + " (vmferry region stop ends it)");
   }

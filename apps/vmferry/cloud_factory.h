@@ -30,7 +30,7 @@ class ProductClouds final : public migration::CloudFactory {
                                                  const OpContext& context) override;
 
  private:
-  Result<std::unique_ptr<migration::Cloud>> OpenLocal(const OpContext& context);
+  Result<std::unique_ptr<migration::Cloud>> OpenLocal(bool start, const OpContext& context);
 
   sys::Clock& clock_;
   sys::Random& random_;

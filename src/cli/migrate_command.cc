@@ -13,6 +13,7 @@ migration::PlanRequest MakeRequest(const Arguments& arguments) {
   request.allow_running = arguments.allow_running;
   request.cloud = {.to = arguments.to, .region = arguments.region, .profile = arguments.profile};
   request.bucket = arguments.bucket;
+  request.dry_run = arguments.dry_run;
   migration::MigrationSpec& options = request.options;
   options.route = arguments.route;
   options.platform = arguments.platform;

@@ -40,13 +40,14 @@ struct CloudRequest {
   std::string to;      ///< "local" or "aws"
   std::string region;  ///< empty: as configured
   std::string profile;
+  bool start_region = true;  ///< start the embedded region when none runs
 };
 
 class CloudFactory {
  public:
   virtual ~CloudFactory() = default;
-  /// Opens the target; for "local" starts the embedded region when none runs, and says so through
-  /// `note`. Errors: aws.no_credentials, region.*, aws.*.
+  /// Opens the target; for "local" starts the embedded region when none runs, and says so.
+  /// Errors: aws.no_credentials, aws.*, region.*; region.not_running when it may not be started.
   virtual Result<std::unique_ptr<Cloud>> Open(const CloudRequest& request,
                                               const OpContext& context) = 0;
 };

@@ -21,6 +21,8 @@ struct PlanRequest {
   CloudRequest cloud;
   std::string bucket;
   MigrationSpec options;  ///< its import, proof and performance fields are taken over
+  /// Nothing will follow: the embedded region is not started for it.
+  bool dry_run = false;
 };
 
 /// What would be done, for people.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include "aws/s3/bucket_name.h"
 #include "base/units.h"
 #include "migration/operations.h"
 #include "transfer/piece_plan.h"
@@ -42,6 +43,26 @@ std::vector<std::pair<std::string, std::string>> ListCalls(const PlanView& plan)
   return calls;
 }
 
+struct Whereabouts {
+  std::string account;
+  std::string region;
+};
+
+// Who we are and where. A dry run does not start the embedded region: names are left open then.
+Result<Whereabouts> FindOut(CloudFactory& clouds, const PlanRequest& request,
+                            const OpContext& context) {
+  CloudRequest wanted = request.cloud;
+  wanted.start_region = !request.dry_run;
+  const auto cloud = clouds.Open(wanted, context);
+  if (!cloud) {
+    if (cloud.error().reason() != "region.not_running") return cloud.error();
+    return Whereabouts{.account = "ACCOUNT", .region = "REGION"};
+  }
+  VMFERRY_ASSIGN_OR_RETURN(aws::sts::CallerIdentity identity,
+                           (*cloud)->sts().GetCallerIdentity(context));
+  return Whereabouts{.account = std::move(identity.account), .region = (*cloud)->region()};
+}
+
 }  // namespace
 
 Result<PlanView> Operations::Plan(const PlanRequest& request, const OpContext& context) {
@@ -54,19 +75,19 @@ Result<PlanView> Operations::Plan(const PlanRequest& request, const OpContext& c
   }
   VMFERRY_ASSIGN_OR_RETURN(const transfer::PiecePlan pieces,
                            transfer::PiecePlan::Make(source.spec.identity.size_bytes));
-  VMFERRY_ASSIGN_OR_RETURN(const std::unique_ptr<Cloud> cloud,
-                           world_.clouds.Open(request.cloud, context));
-  VMFERRY_ASSIGN_OR_RETURN(const aws::sts::CallerIdentity identity,
-                           cloud->sts().GetCallerIdentity(context));
+  VMFERRY_ASSIGN_OR_RETURN(const Whereabouts where, FindOut(world_.clouds, request, context));
   PlanView plan;
   plan.spec = request.options;
   plan.spec.source = std::move(source.spec);
   plan.spec.to = request.cloud.to;
-  plan.spec.region = cloud->region();
+  plan.spec.region = where.region;
   plan.spec.profile = request.cloud.profile;
   plan.spec.bucket = request.bucket.empty()
-                         ? fmt::format("vmferry-{}-{}", identity.account, cloud->region())
+                         ? fmt::format("vmferry-{}-{}", where.account, where.region)
                          : request.bucket;
+  if (!request.bucket.empty()) {
+    VMFERRY_RETURN_IF_ERROR(aws::s3::CheckBucketName(request.bucket));
+  }
   plan.spec.volume_size_gib = transfer::VolumeSizeGib(plan.spec.source.virtual_size_bytes);
   plan.spec.key_prefix = "vmferry/<migration>/";
   if (plan.spec.volume_size_gib > kVolumeGibMax) {
