@@ -87,7 +87,11 @@ std::string DescribeError(const Error& error) {
   const Error* with_remedy = &error;
   while (with_remedy != nullptr && with_remedy->remedy().empty())
     with_remedy = with_remedy->cause();
-  if (with_remedy != nullptr) text += fmt::format("  what to do: {}\n", with_remedy->remedy());
+  // Errors that nobody expects have no advice of their own.
+  const std::string_view remedy = with_remedy != nullptr
+                                      ? std::string_view(with_remedy->remedy())
+                                      : "docs/errors.md tells more about this reason";
+  text += fmt::format("  what to do: {}\n", remedy);
   text += fmt::format("  reason: {}", error.reason());
   if (const std::string* step = error.FindFact("step")) text += fmt::format(", step {}", *step);
   if (const std::string* code = error.FindFact("aws_code")) text += fmt::format(", {}", *code);

@@ -70,7 +70,8 @@ Result<void> RunVerifyCommand(CommandContext& context) {
   if (certificate.verdict != proof::Verdict::kDiffers) return {};
   return Error(ErrorCode::kDataLoss, "verify.differs",
                fmt::format("the certificate says that {} blocks differ",
-                           certificate.compared_blocks.differing));
+                           certificate.compared_blocks.differing))
+      .WithRemedy("do not use the instance; the certificate lists where it differs");
 }
 
 }  // namespace vmferry::cli

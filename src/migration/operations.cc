@@ -121,7 +121,8 @@ Result<CleanupReport> Operations::Cancel(const std::string& id, const OpContext&
   if (!MayFollow(state, MigrationState::kCancelling)) {
     VMFERRY_RETURN_IF_ERROR(world_.store.ClearControl(id));
     return Error(ErrorCode::kFailedPrecondition, "migration.ended",
-                 fmt::format("migration {} is {} already", id, MigrationStateName(state)));
+                 fmt::format("migration {} is {} already", id, MigrationStateName(state)))
+        .WithRemedy("vmferry status shows it; vmferry clean removes what it may have left");
   }
   VMFERRY_ASSIGN_OR_RETURN(const MigrationSpec spec, MigrationSpec::FromJson(row.spec));
   VMFERRY_ASSIGN_OR_RETURN(const std::unique_ptr<Cloud> cloud,

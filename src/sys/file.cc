@@ -42,9 +42,11 @@ Meaning MeaningOf(std::string_view action, int error_number) {
     default:
       break;
   }
-  if (action == "read") return {ErrorCode::kUnavailable, "io.read_failed", ""};
-  if (action == "open") return {ErrorCode::kUnavailable, "io.open_failed", ""};
-  return {ErrorCode::kUnavailable, "io.write_failed", ""};
+  if (action == "read") {
+    return {ErrorCode::kUnavailable, "io.read_failed", "check the disk that the file lies on"};
+  }
+  if (action == "open") return {ErrorCode::kUnavailable, "io.open_failed", "check the path"};
+  return {ErrorCode::kUnavailable, "io.write_failed", "check the disk that the file lies on"};
 }
 
 std::int64_t Nanoseconds(const timespec& time) {
