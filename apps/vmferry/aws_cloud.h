@@ -17,6 +17,7 @@ class AwsCloud final : public migration::Cloud {
   struct Behaviour {
     bool may_edit_disks = true;
     std::chrono::milliseconds poll_interval{10'000};
+    std::chrono::milliseconds quiet_limit = std::chrono::hours(3);
   };
 
   /// Borrows clock, random and log.
@@ -38,6 +39,7 @@ class AwsCloud final : public migration::Cloud {
   const std::string& region() const override { return region_; }
   bool MayEditDisks() const override { return behaviour_.may_edit_disks; }
   std::chrono::milliseconds PollInterval() const override { return behaviour_.poll_interval; }
+  std::chrono::milliseconds QuietLimit() const override { return behaviour_.quiet_limit; }
 
  private:
   const Behaviour behaviour_;

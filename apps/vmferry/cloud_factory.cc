@@ -46,7 +46,8 @@ Result<std::unique_ptr<migration::Cloud>> ProductClouds::OpenLocal(bool start,
   return std::unique_ptr<migration::Cloud>(std::make_unique<AwsCloud>(
       clock_, random_, log_, std::move(config),
       AwsCloud::Behaviour{.may_edit_disks = false,
-                          .poll_interval = std::chrono::milliseconds(500)}));
+                          .poll_interval = std::chrono::milliseconds(500),
+                          .quiet_limit = std::chrono::minutes(15)}));
 }
 
 }  // namespace vmferry::app

@@ -34,6 +34,9 @@ class Cloud {
   virtual bool MayEditDisks() const = 0;
   /// Time between two looks at something that takes minutes.
   virtual std::chrono::milliseconds PollInterval() const = 0;
+  /// A task that shows no change for this long counts as stalled. AWS's own tasks have been seen to
+  /// rest for an hour.
+  virtual std::chrono::milliseconds QuietLimit() const = 0;
 };
 
 struct CloudRequest {

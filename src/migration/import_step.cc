@@ -19,9 +19,6 @@ using aws::ec2::ConversionTask;
 constexpr std::chrono::seconds kUrlLife(604'800);
 // A submission whose answer was lost shows up in the task list within this time, or not at all.
 constexpr std::chrono::seconds kSubmissionVisible(30);
-// Without any change of state, message or byte count for this long, the wait ends (and can be
-// taken up again): AWS's own tasks have been seen to rest for an hour.
-constexpr std::chrono::hours kQuietLimit(3);
 
 Result<std::string> UploadManifest(StepContext& context) {
   const MigrationSpec& spec = context.spec;
@@ -154,8 +151,9 @@ std::string DescribeWait(const ConversionTask& task) {
 }
 
 Result<ConversionTask> FollowTask(StepContext& context, const std::string& task_id) {
+  const std::chrono::milliseconds quiet_limit = context.cloud.QuietLimit();
   std::string last_seen;
-  Deadline quiet = context.clock.DeadlineIn(kQuietLimit);
+  Deadline quiet = context.clock.DeadlineIn(quiet_limit);
   ConversionTask task;
   VMFERRY_RETURN_IF_ERROR(PollUntil(
       context, std::chrono::hours(24 * 7), "import.expired", "the import task's end",
@@ -179,11 +177,12 @@ Result<ConversionTask> FollowTask(StepContext& context, const std::string& task_
         const std::string seen = fmt::format("{} {} {}", task.state, converted, waiting);
         if (seen != last_seen) {
           last_seen = seen;
-          quiet = context.clock.DeadlineIn(kQuietLimit);
+          quiet = context.clock.DeadlineIn(quiet_limit);
         } else if (quiet.Passed(context.clock.MonotonicNow())) {
           return Error(ErrorCode::kDeadlineExceeded, "import.stalled",
                        fmt::format("import task {} has not moved for {}", task_id,
-                                   FormatDuration(kQuietLimit)))
+                                   FormatDuration(std::chrono::duration_cast<std::chrono::seconds>(
+                                       quiet_limit))))
               .WithRemedy("vmferry resume goes on waiting, vmferry cancel gives it up");
         }
         return false;

@@ -15,7 +15,6 @@ namespace vmferry::migration {
 namespace {
 
 constexpr std::uint32_t kOnlyDisk = 0;
-constexpr std::chrono::hours kSnapshotQuiet(6);
 constexpr unsigned kReadsAtOnce = 8;
 
 std::string SnapshotMarker(const Journal& journal) {
@@ -54,8 +53,8 @@ Result<std::string> EnsureSnapshot(StepContext& context, const std::string& volu
 Result<aws::ec2::Snapshot> WaitForSnapshot(StepContext& context, const std::string& id) {
   aws::ec2::Snapshot snapshot;
   VMFERRY_RETURN_IF_ERROR(PollUntil(
-      context, kSnapshotQuiet, "verify.snapshot_timeout", "the snapshot to complete",
-      [&]() -> Result<bool> {
+      context, 2 * context.cloud.QuietLimit(), "verify.snapshot_timeout",
+      "the snapshot to complete", [&]() -> Result<bool> {
         VMFERRY_ASSIGN_OR_RETURN(const auto found,
                                  context.cloud.ec2().DescribeSnapshots({.ids = {id}}, context.op));
         if (found.empty()) return false;

@@ -265,22 +265,6 @@ Result<std::vector<PieceRow>> SqliteStore::Pieces(std::string_view id, std::uint
   });
 }
 
-Result<void> SqliteStore::ForgetPieces(std::string_view id, std::uint32_t disk,
-                                       std::span<const std::uint64_t> numbers) {
-  MutexLock lock(mutex_);
-  VMFERRY_ASSIGN_OR_RETURN(
-      sqlite::Statement remove,
-      connection_.Prepare("DELETE FROM pieces WHERE migration_id = ? AND disk = ? AND number = ?"));
-  return connection_.Transaction([&]() -> Result<void> {
-    for (const std::uint64_t number : numbers) {
-      remove.Reset();
-      VMFERRY_RETURN_IF_ERROR(
-          remove.Bind(1, id).Bind(2, std::uint64_t{disk}).Bind(3, number).Run());
-    }
-    return {};
-  });
-}
-
 Result<void> SqliteStore::PutLeafBlob(std::string_view id, std::uint32_t disk,
                                       const LeafBlobRow& row, std::span<const std::byte> leaves) {
   MutexLock lock(mutex_);

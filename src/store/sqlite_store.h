@@ -32,8 +32,6 @@ class SqliteStore final : public Store {
   Result<void> ConfirmPieces(std::string_view id, std::uint32_t disk,
                              std::span<const PieceRow> pieces) override;
   Result<std::vector<PieceRow>> Pieces(std::string_view id, std::uint32_t disk) const override;
-  Result<void> ForgetPieces(std::string_view id, std::uint32_t disk,
-                            std::span<const std::uint64_t> numbers) override;
   Result<void> PutLeafBlob(std::string_view id, std::uint32_t disk, const LeafBlobRow& row,
                            std::span<const std::byte> leaves) override;
   Result<std::vector<LeafBlobRow>> LeafBlobs(std::string_view id,

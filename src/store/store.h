@@ -95,10 +95,6 @@ class Store {
                                      std::span<const PieceRow> pieces) = 0;
   /// By number.
   virtual Result<std::vector<PieceRow>> Pieces(std::string_view id, std::uint32_t disk) const = 0;
-  /// Forgets pieces that the target turned out not to hold.
-  virtual Result<void> ForgetPieces(std::string_view id, std::uint32_t disk,
-                                    std::span<const std::uint64_t> numbers) = 0;
-
   /// Empty `leaves` stand for blocks that are all zero.
   virtual Result<void> PutLeafBlob(std::string_view id, std::uint32_t disk, const LeafBlobRow& row,
                                    std::span<const std::byte> leaves) = 0;

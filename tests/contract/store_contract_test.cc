@@ -115,16 +115,6 @@ TEST_P(StoreContract, AConfirmedPieceKeepsItsFirstRecord) {
   EXPECT_TRUE(store_->Pieces("mig-a", 1)->empty());
 }
 
-TEST_P(StoreContract, ForgetsPiecesThatWereLost) {
-  Create("mig-a");
-  const PieceRow pieces[] = {{1, 0, 1, 0, "", {}}, {2, 1, 1, 0, "", {}}};
-  ASSERT_TRUE(store_->ConfirmPieces("mig-a", 0, pieces));
-  const std::uint64_t lost[] = {1, 5};
-  ASSERT_TRUE(store_->ForgetPieces("mig-a", 0, lost));
-  ASSERT_EQ(store_->Pieces("mig-a", 0)->size(), 1U);
-  EXPECT_EQ((*store_->Pieces("mig-a", 0))[0].number, 2U);
-}
-
 TEST_P(StoreContract, KeepsLeavesApartFromTheirCounts) {
   Create("mig-a");
   ASSERT_TRUE(store_->PutLeafBlob("mig-a", 0, {3, 1, 2, 4093}, AsBytes("leaves")));

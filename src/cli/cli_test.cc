@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <array>
+
+#include "cli/arguments.h"
+#include "cli/exit_code.h"
+#include "cli/render.h"
+#include "cli/report.h"
+
+namespace vmferry::cli {
+namespace {
+
+Result<ParsedArguments> Parse(std::vector<const char*> words) {
+  words.insert(words.begin(), "vmferry");
+  return ParseArguments(static_cast<int>(words.size()), words.data());
+}
+
+TEST(ParseArguments, ReadsMigrateWithItsDefaults) {
+  const auto parsed = Parse({"migrate", "disk.vmdk"});
+  ASSERT_TRUE(parsed) << parsed.error().ToString();
+  const Arguments& arguments = *parsed->arguments;
+  EXPECT_EQ(arguments.command, CommandName::kMigrate);
+  EXPECT_EQ(arguments.source, "disk.vmdk");
+  EXPECT_EQ(arguments.to, "local");
+  EXPECT_EQ(arguments.parallel, 8U);
+  EXPECT_EQ(arguments.checks, (std::vector<std::string>{"console", "ssh"}));
+  EXPECT_EQ(arguments.until, std::nullopt);
+}
+
+TEST(ParseArguments, ReadsOptionsOfEachKind) {
+  const auto parsed =
+      Parse({"--output", "jsonl", "migrate", "d", "--to", "aws", "--check", "none", "--until",
+             "import", "--security-group", "sg-1", "--security-group", "sg-2"});
+  ASSERT_TRUE(parsed) << parsed.error().ToString();
+  EXPECT_EQ(parsed->arguments->output, OutputForm::kJsonl);
+  EXPECT_TRUE(parsed->arguments->checks.empty());
+  EXPECT_EQ(parsed->arguments->until, migration::Step::kImport);
+  EXPECT_EQ(parsed->arguments->security_groups.size(), 2U);
+}
+
+TEST(ParseArguments, TellsPortsApartFromNoPort) {
+  EXPECT_EQ(Parse({"region", "start"})->arguments->port, std::nullopt);
+  EXPECT_EQ(Parse({"region", "start", "--port", "0"})->arguments->port, 0);
+}
+
+TEST(ParseArguments, RefusesWhatItDoesNotKnow) {
+  const std::vector<const char*> cases[] = {{},
+                                            {"frobnicate"},
+                                            {"migrate"},
+                                            {"migrate", "d", "--no-such-option"},
+                                            {"migrate", "d", "--to", "moon"},
+                                            {"migrate", "d", "--check", "rdp"},
+                                            {"migrate", "d", "--check", ""},
+                                            {"migrate", "d", "--until", "lunch"},
+                                            {"migrate", "d", "--parallel", "0"},
+                                            {"migrate", "d", "--output", "xml"},
+                                            {"region"},
+                                            {"region", "start", "--port", "65536"},
+                                            {"verify"},
+                                            {"verify", "mig-a", "--certificate", "f"}};
+  for (const auto& words : cases) {
+    const auto parsed = Parse(words);
+    ASSERT_FALSE(parsed) << (words.empty() ? "" : words.back());
+    EXPECT_EQ(parsed.error().reason(), "cli.usage");
+    EXPECT_EQ(ExitCodeOf(parsed.error()), ExitCode::kUsage);
+  }
+}
+
+TEST(ParseArguments, HelpNamesTheWholeCommand) {
+  const auto parsed = Parse({"region", "start", "--help"});
+  ASSERT_TRUE(parsed);
+  EXPECT_FALSE(parsed->arguments);
+  EXPECT_NE(parsed->text.find("Usage: vmferry region start"), std::string::npos) << parsed->text;
+}
+
+TEST(ExitCodeOf, FollowsTheReason) {
+  const auto code = [](ErrorCode error_code, const char* reason) {
+    return ExitCodeOf(Error(error_code, reason, "m"));
+  };
+  EXPECT_EQ(code(ErrorCode::kDataLoss, "verify.differs"), ExitCode::kDiffers);
+  EXPECT_EQ(code(ErrorCode::kDataLoss, "vmdk.header.magic"), ExitCode::kSourceInvalid);
+  EXPECT_EQ(code(ErrorCode::kNotFound, "io.not_found"), ExitCode::kSourceInvalid);
+  EXPECT_EQ(code(ErrorCode::kResourceExhausted, "io.no_space"), ExitCode::kStateLocked);
+  EXPECT_EQ(code(ErrorCode::kPermissionDenied, "aws.access_denied"), ExitCode::kRefused);
+  EXPECT_EQ(code(ErrorCode::kUnavailable, "aws.unavailable"), ExitCode::kUnreachable);
+  EXPECT_EQ(code(ErrorCode::kUnavailable, "http.cut"), ExitCode::kUnreachable);
+  EXPECT_EQ(code(ErrorCode::kFailedPrecondition, "check.failed"), ExitCode::kDidNotComeUp);
+  EXPECT_EQ(code(ErrorCode::kCancelled, "http.stopped"), ExitCode::kInterrupted);
+  EXPECT_EQ(code(ErrorCode::kInternal, "something.new"), ExitCode::kUnexpected);
+}
+
+TEST(DescribeError, TellsCauseRemedyReasonAndRequest) {
+  const Error error = Error(ErrorCode::kUnavailable, "outer.reason", "cannot upload part 3")
+                          .CausedBy(Error(ErrorCode::kUnavailable, "inner.reason", "cut off")
+                                        .With("request_id", "R1")
+                                        .WithRemedy("try again"))
+                          .With("step", "transfer");
+  EXPECT_EQ(DescribeError(error),
+            "vmferry: cannot upload part 3\n"
+            "  because: cut off\n"
+            "  what to do: try again\n"
+            "  reason: outer.reason, step transfer, request id R1\n");
+}
+
+TEST(FormatTable, PadsColumnsButNotTheLast) {
+  EXPECT_EQ(FormatTable({{"a", "b"}, {"long", ""}, {"", "c"}}), "a     b\nlong\n      c\n");
+}
+
+migration::Progress HalfWay() {
+  migration::Progress progress;
+  progress.step = migration::Step::kTransfer;
+  progress.disk = "disk.vmdk";
+  progress.done_bytes = 50 << 20;
+  progress.total_bytes = 100 << 20;
+  progress.waiting_for = "upload";
+  return progress;
+}
+
+TEST(ProgressLine, ShowsBarBytesRateAndTimeLeft) {
+  EXPECT_EQ(
+      ProgressLine(HalfWay(), 10 << 20, std::chrono::seconds(5), 200, true),
+      "disk.vmdk  transfer  [##########..........]   50%  50 MiB of 100 MiB  10 MiB/s  ETA 5s "
+      " upload");
+}
+
+TEST(ProgressLine, NeverExceedsTheTerminal) {
+  EXPECT_EQ(ProgressLine(HalfWay(), 1, std::chrono::seconds(5), 30, true).size(), 30U);
+}
+
+TEST(ProgressLine, ShowsTimeWhereBytesAreNotCounted) {
+  migration::Progress progress;
+  progress.step = migration::Step::kLaunch;
+  progress.disk = "d";
+  progress.waiting_for = "instance: pending";
+  EXPECT_EQ(ProgressLine(progress, 0, std::chrono::seconds(65), 200, true),
+            "d  launch  instance: pending  1m05s");
+}
+
+TEST(RateMeter, MeasuresTheLastTenSeconds) {
+  RateMeter meter;
+  const MonotonicTime start{std::chrono::hours(1)};
+  EXPECT_EQ(meter.BytesPerSecond(), 0U);
+  meter.Add(start, 0);
+  meter.Add(start + std::chrono::seconds(2), 200);
+  EXPECT_EQ(meter.BytesPerSecond(), 100U);
+  for (int second = 3; second <= 60; ++second) {
+    meter.Add(start + std::chrono::seconds(second), 200);
+  }
+  EXPECT_EQ(meter.BytesPerSecond(), 0U);
+}
+
+}  // namespace
+}  // namespace vmferry::cli
