@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -24,14 +25,23 @@ class Builder final : public nlohmann::json_sax<nlohmann::json> {
   bool number_float(number_float_t value, const string_t&) override { return Add(Json(value)); }
   bool string(string_t& value) override { return Add(Json(std::move(value))); }
   bool binary(binary_t&) override { return false; }
-  bool start_object(std::size_t) override { return Open(Json::MakeObject()); }
+  bool start_object(std::size_t) override { return Open(true); }
   bool key(string_t& name) override {
-    keys_.back() = std::move(name);
+    open_.back().name = std::move(name);
     return true;
   }
-  bool end_object() override { return Close(); }
-  bool start_array(std::size_t) override { return Open(Json::MakeArray()); }
-  bool end_array() override { return Close(); }
+  bool end_object() override {
+    Level done = Close();
+    // Two values under one name: readers would disagree about which counts. Sorted once here,
+    // because a search at every member takes minutes for an object of a megabyte.
+    std::vector<std::string_view> names;
+    for (const Json::Member& member : done.members) names.push_back(member.first);
+    std::sort(names.begin(), names.end());
+    repeated_name = std::adjacent_find(names.begin(), names.end()) != names.end();
+    return !repeated_name && Add(Json(std::move(done.members)));
+  }
+  bool start_array(std::size_t) override { return Open(false); }
+  bool end_array() override { return Add(Json(Close().items)); }
   bool parse_error(std::size_t position, const std::string&,
                    const nlohmann::json::exception&) override {
     error_position_ = position;
@@ -40,37 +50,43 @@ class Builder final : public nlohmann::json_sax<nlohmann::json> {
 
   Json root;
   bool too_deep = false;
+  bool repeated_name = false;
   std::size_t error_position() const { return error_position_; }
 
  private:
-  bool Open(Json container) {
+  /// An object or array that is not yet closed.
+  struct Level {
+    bool is_object = false;
+    Json::Object members;
+    Json::Array items;
+    std::string name;  // of the member that comes next
+  };
+
+  bool Open(bool is_object) {
     if (open_.size() >= kMaxDepth) {
       too_deep = true;
       return false;
     }
-    open_.push_back(std::move(container));
-    keys_.emplace_back();
+    open_.push_back({.is_object = is_object});
     return true;
   }
-  bool Close() {
-    Json done = std::move(open_.back());
+  Level Close() {
+    Level done = std::move(open_.back());
     open_.pop_back();
-    keys_.pop_back();
-    return Add(std::move(done));
+    return done;
   }
   bool Add(Json value) {
     if (open_.empty()) {
       root = std::move(value);
-    } else if (open_.back().IsArray()) {
-      open_.back().Append(std::move(value));
+    } else if (open_.back().is_object) {
+      open_.back().members.emplace_back(std::move(open_.back().name), std::move(value));
     } else {
-      open_.back().Set(keys_.back(), std::move(value));
+      open_.back().items.push_back(std::move(value));
     }
     return true;
   }
 
-  std::vector<Json> open_;
-  std::vector<std::string> keys_;
+  std::vector<Level> open_;
   std::size_t error_position_ = 0;
 };
 
@@ -86,6 +102,10 @@ Result<Json> Json::Parse(std::string_view text, std::size_t limit_bytes) {
   if (builder.too_deep) {
     return Error(ErrorCode::kInvalidArgument, "json.too_deep",
                  fmt::format("JSON is nested more than {} levels deep", kMaxDepth));
+  }
+  if (builder.repeated_name) {
+    return Error(ErrorCode::kInvalidArgument, "json.malformed",
+                 "JSON has an object with two members of one name");
   }
   return Error(ErrorCode::kInvalidArgument, "json.malformed",
                fmt::format("JSON is malformed at byte {}", builder.error_position()));

@@ -7,6 +7,23 @@
 namespace vmferry::text {
 namespace {
 
+TEST(Json, RefusesTwoMembersOfOneName) {
+  const auto value = Json::Parse(R"({"a": {"b": 1, "c": 2, "b": 3}})");
+  ASSERT_FALSE(value.has_value());
+  EXPECT_EQ(value.error().reason(), "json.malformed");
+}
+
+TEST(Json, ReadsObjectsWithManyMembersInTheirOrder) {
+  std::string text = "{";
+  for (int i = 20000; i > 0; --i) text += '"' + std::to_string(i) + "\":1,";
+  text += "\"last\":2}";
+  const auto value = Json::Parse(text);
+  ASSERT_TRUE(value.has_value());
+  ASSERT_EQ(value->Members().size(), 20001U);
+  EXPECT_EQ(value->Members().front().first, "20000");
+  EXPECT_EQ(value->Members().back().first, "last");
+}
+
 TEST(Json, RoundTripsInOrder) {
   const std::string text = R"({"b":1,"a":[true,null,"x\n\"ü\"",-2.5],"c":{}})";
   const auto json = Json::Parse(text);
