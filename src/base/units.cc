@@ -122,7 +122,9 @@ Result<std::chrono::system_clock::time_point> ParseTime(std::string_view text) {
   const std::chrono::year_month_day date(std::chrono::year(static_cast<int>(*year)),
                                          std::chrono::month(static_cast<unsigned>(*month)),
                                          std::chrono::day(static_cast<unsigned>(*day)));
-  if (!date.ok() || *hour > 23 || *minute > 59 || *second > 60) return bad;
+  // The clock counts nanoseconds in 64 bits: it ends in 2262.
+  if (*year < 1970 || *year > 2261 || !date.ok() || *hour > 23 || *minute > 59 || *second > 60)
+    return bad;
   return std::chrono::sys_days(date) + std::chrono::hours(*hour) + std::chrono::minutes(*minute) +
          std::chrono::seconds(*second);
 }
