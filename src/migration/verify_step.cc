@@ -33,7 +33,12 @@ Result<std::string> EnsureSnapshot(StepContext& context, const std::string& volu
         const auto found,
         context.cloud.ec2().DescribeSnapshots(
             {.filters = {{.name = "description", .values = {marker}}}}, context.op));
-    if (!found.empty()) id = found.front().id;
+    // More than one when an earlier run was cut off while it removed its own: all are to be
+    // cleaned.
+    for (const aws::ec2::Snapshot& snapshot : found) {
+      VMFERRY_RETURN_IF_ERROR(journal.Created(kind::kSnapshot, snapshot.id));
+      id = snapshot.id;
+    }
   }
   if (id.empty()) {
     VMFERRY_RETURN_IF_ERROR(journal.Intend(kind::kSnapshot, marker));
@@ -71,11 +76,15 @@ Result<aws::ec2::Snapshot> WaitForSnapshot(StepContext& context, const std::stri
   return snapshot;
 }
 
+// The facts go first: a crash after that makes the next run take a snapshot of its own, and this
+// one stays in the ledger for the clean-up. The other way round it would look for a snapshot that
+// is gone, for ever.
 Result<void> RemoveSnapshot(StepContext& context, const std::string& id) {
+  VMFERRY_RETURN_IF_ERROR(
+      context.journal.PutFacts({{"verify_snapshot", ""}, {"verify_intended", ""}}));
   const auto removed = context.cloud.ec2().DeleteSnapshot(id, context.op);
   if (!removed && removed.error().code() != ErrorCode::kNotFound) return removed;
-  VMFERRY_RETURN_IF_ERROR(context.journal.Removed(kind::kSnapshot, id));
-  return context.journal.PutFacts({{"verify_snapshot", ""}, {"verify_intended", ""}});
+  return context.journal.Removed(kind::kSnapshot, id);
 }
 
 // The source, when it is still there and unchanged: it lets differences be named to the byte.
