@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "cli/commands.h"
+#include "cli/exit_code.h"
 #include "cli/report.h"
 
 namespace vmferry::cli {
@@ -47,6 +48,11 @@ Error WithResumeHint(Error error, const std::string& id) {
   if (id.empty() || error.reason() == "migration.cancel_requested") return error;
   if (error.code() == ErrorCode::kCancelled || error.remedy().empty()) {
     return std::move(error).WithRemedy(fmt::format("go on with: vmferry resume {}", id));
+  }
+  if (ExitCodeOf(error) == ExitCode::kUnreachable &&
+      error.remedy().find("vmferry resume") == std::string::npos) {
+    std::string remedy = fmt::format("{}; then: vmferry resume {}", error.remedy(), id);
+    return std::move(error).WithRemedy(std::move(remedy));
   }
   return error;
 }
