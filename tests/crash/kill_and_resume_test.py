@@ -15,6 +15,7 @@ import os
 import pathlib
 import random
 import re
+import socket
 import sys
 import time
 
@@ -181,8 +182,12 @@ class KillAndResume(harness.TestCase):
             migration = running.migration()
             self.wait_for_parts(lab, migration, 2)
             # In the upload, and the migration lives: it gives up in time and says how to go on.
+            port = lab.start_region()["port"]
             lab.kill_region()
-            outcome = running.finish(120)
+            with socket.socket() as holder:  # bound, not listening: no other region may take the port
+                holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                holder.bind(("127.0.0.1", port))
+                outcome = running.finish(120)
             self.assert_error(outcome, 5)
             self.assertIn("vmferry resume", outcome.err)
             audit.after_kill(migration)
