@@ -88,6 +88,14 @@ def random_disk(path, size_bytes, seed):
     return pathlib.Path(path)
 
 
+def process_runs(pid):
+    """False for one that has ended, also while nobody has waited for it."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 class Outcome:
     """How a command ended."""
 
@@ -289,10 +297,7 @@ class Lab:
     def kill_region(self):
         pid = self.region_pid()
         os.kill(pid, signal.SIGKILL)
-        while os.path.exists(f"/proc/{pid}"):
-            with contextlib.suppress(OSError):
-                if pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                    return pid  # waits for its parent, which may be us
+        while process_runs(pid):
             time.sleep(0.01)
         return pid
 
