@@ -61,6 +61,9 @@ struct InstancesOptions {
   std::chrono::seconds stop_patience{60};
   /// How long a guest may take to come up before it counts as impaired.
   std::chrono::seconds check_patience{600};
+  /// Use /dev/kvm when it can be opened. Off for machines where it opens but crawls (seen on a
+  /// nested one: no login prompt within a minute, against 20 s of software emulation).
+  bool kvm = true;
 };
 
 /// Opens a file that lies in a folder of the unprivileged user's; links are not followed. Nothing

@@ -264,7 +264,7 @@ Result<void> Instances::Launch(const Instance& instance, const Volume& root, Gue
                        .memory_mib = std::min(type.memory_mib, memory_max),
                        .processors = std::min(type.processors, processors_max),
                        .ssh_port = guest.port,
-                       .kvm = sandbox_.KvmUsable()};
+                       .kvm = options_.kvm && sandbox_.KvmUsable()};
   sys::ProcessOptions process =
       sandbox_.Confine(QemuCommand(plan), disks_.folder(),
                        // QEMU itself: translation buffers, stacks, the disk's tables.
