@@ -61,8 +61,9 @@ class ErrorsDocumented(harness.TestCase):
         self.assertEqual(sorted(token for token in set(tokens) if tokens.count(token) > 1), [])
         for token, rest in rows:
             with self.subTest(token):
-                meaning = rest.split(" | ")[0].strip()
-                self.assertNotIn(meaning, ("", "|"))
+                cells = [cell.strip() for cell in rest.rstrip(" |").split(" | ")]
+                self.assertEqual(len(cells), 2)
+                self.assertTrue(all(cells))
 
 
 if __name__ == "__main__":
