@@ -175,6 +175,7 @@ class KillAndResume(harness.TestCase):
     def test_kills_of_the_region(self):
         with harness.Lab() as lab:
             source = harness.copy_sparse(TINY, lab.folder / "tiny.raw")
+            port = lab.start_region(None, "--port", 0)["port"]  # kept: an import's URLs name it
             root = self.undisturbed_root(lab, source)
             lab.ok("region", "faults", "add", "PutObject", "delay", 7, "delay=300ms")
             audit = Audit(lab)
@@ -182,7 +183,6 @@ class KillAndResume(harness.TestCase):
             migration = running.migration()
             self.wait_for_parts(lab, migration, 2)
             # In the upload, and the migration lives: it gives up in time and says how to go on.
-            port = lab.start_region()["port"]
             lab.kill_region()
             with socket.socket() as holder:  # bound, not listening: no other region may take the port
                 holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -197,6 +197,7 @@ class KillAndResume(harness.TestCase):
                 self.assertIn("vmferry resume", outcome.err)
             audit.after_kill(migration)
 
+            lab.start_region(None, "--port", port)
             running = lab.start("resume", migration)
             running.wait_for(lambda e: e.get("event") == "step.started" and e["step"] == "import")
             while not lab.aws().tasks():
@@ -205,8 +206,8 @@ class KillAndResume(harness.TestCase):
                 time.sleep(0.02)
             self.kill_both(lab, running, audit, migration)  # in the conversion
 
-            lab.start_region()
-            lab.ok("region", "faults", "add", "GetConsoleOutput", "delay", "always", "delay=1s")
+            lab.start_region(None, "--port", port)
+            lab.ok("region", "faults", "add", "GetConsoleOutput", "delay", "always", "delay=5s")
             running = lab.start("resume", migration)
             running.wait_for(lambda e: e.get("event") == "step.done" and e["step"] == "launch", 180)
             before = lab.instance_pids()
@@ -237,7 +238,8 @@ class KillAndResume(harness.TestCase):
     def kill_both(self, lab, running, audit, migration):
         """The region dies under the migration, which dies before it has noticed."""
         lab.kill_region()
-        self.assertTrue(running.kill())
+        alive = running.kill()
+        self.assertTrue(alive, str(running.finish()))
         audit.after_kill(migration)
 
 
