@@ -41,7 +41,7 @@ expect() {
 }
 
 echo "== awscli"
-aws sts get-caller-identity --query Arn --output text | grep -q ':user/vmferry$' || fail "sts"
+[[ $(aws sts get-caller-identity --query Arn --output text) == *:user/vmferry ]] || fail "sts"
 aws s3 mb s3://interop-bucket
 head -c 3000000 /dev/urandom > "$work/small"
 head -c 21000000 /dev/urandom > "$work/large"
@@ -51,7 +51,7 @@ aws s3 cp "s3://interop-bucket/a b+c/%41ü" "$work/small2" --no-progress
 aws s3 cp s3://interop-bucket/large "$work/large2" --no-progress
 cmp "$work/small" "$work/small2"
 cmp "$work/large" "$work/large2"
-aws s3 ls s3://interop-bucket/ | grep -q 'PRE a b+c/' || fail "ls does not show the prefix"
+[[ $(aws s3 ls s3://interop-bucket/) == *'PRE a b+c/'* ]] || fail "ls does not show the prefix"
 mkdir "$work/tree"
 for i in $(seq 12); do echo "$i" > "$work/tree/$i"; done
 aws s3 sync "$work/tree" s3://interop-bucket/tree --no-progress > /dev/null
