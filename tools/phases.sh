@@ -25,5 +25,7 @@ phase() {
 }
 
 build_preset() {
-  cmake --preset "$1" && cmake --build --preset "$1" --parallel "$(nproc)"
+  local preset=$1
+  shift
+  cmake --preset "$preset" && cmake --build --preset "$preset" --parallel "$(nproc)" ${1:+--target "$@"}
 }

@@ -82,6 +82,12 @@ Result<region::FaultRule> ParseRule(const std::vector<std::string>& words) {
   return rule;
 }
 
+// After a crash the same port again: pre-signed URLs of imports under way name it.
+std::uint16_t PortOfBefore(const std::filesystem::path& folder) {
+  const auto info = region::control::ReadRegionInfo(folder);
+  return info ? info->port : region::control::kDefaultPort;
+}
+
 }  // namespace
 
 std::filesystem::path RegionDoor::FolderOf(const std::filesystem::path& folder) const {
@@ -91,7 +97,7 @@ std::filesystem::path RegionDoor::FolderOf(const std::filesystem::path& folder) 
 Result<cli::RegionView> RegionDoor::Start(const cli::RegionStart& start, const OpContext&) {
   region::control::StartOptions options;
   options.region.folder = FolderOf(start.folder);
-  options.region.port = start.port.value_or(region::control::kDefaultPort);
+  options.region.port = start.port.value_or(PortOfBefore(options.region.folder));
   options.region.strict = start.strict;
   auto outcome = region::control::StartRegion(options, MakeWorld());
   // The default port is a convenience: where another region has it, any port does. A port that was

@@ -67,10 +67,12 @@ std::vector<Header> SignHeaders(const RequestView& request, const Credentials& c
   const std::string signature = Sign(SigningKey(credentials.secret_access_key, scope), to_sign);
 
   if (has_token && !signing.options.sign_session_token) added.push_back(token);
-  added.emplace_back("Authorization", std::string(kAlgorithm) +
-                                          " Credential=" + credentials.access_key_id + "/" +
-                                          scope.ToString() + ", SignedHeaders=" + Join(names) +
-                                          ", Signature=" + signature);
+  // Appended piece by piece: g++ 12 sees an overrun in a chain of + that is not there.
+  std::string authorization(kAlgorithm);
+  authorization += " Credential=" + credentials.access_key_id + "/" + scope.ToString();
+  authorization += ", SignedHeaders=" + Join(names);
+  authorization += ", Signature=" + signature;
+  added.emplace_back("Authorization", std::move(authorization));
   return added;
 }
 
