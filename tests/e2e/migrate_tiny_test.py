@@ -73,6 +73,9 @@ class MigrateTiny(harness.TestCase):
             planned = lab.ok("migrate", raw, "--dry-run", "--output", "json").json()
             self.assertIn("ec2:ImportInstance", [call["operation"] for call in planned["calls"]])
             self.assertIn("ec2:ImportInstance", lab.ok("migrate", raw, "--dry-run").out)
+            self.assertFalse(lab.region_folder.exists(), "a dry run starts nothing")
+            lab.ok("region", "start")
+            self.assertIn("ec2:ImportInstance", lab.ok("migrate", raw, "--dry-run").out)
             self.assertEqual(lab.aws().leftovers(), {})
             self.assertEqual(lab.ok("status", "--output", "json").json()["migrations"], [])
 
