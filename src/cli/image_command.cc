@@ -9,9 +9,9 @@
 namespace vmferry::cli {
 
 Result<void> RunImageInspect(CommandContext& context) {
-  VMFERRY_ASSIGN_OR_RETURN(const std::unique_ptr<image::DiskImage> image,
+  VMFERRY_ASSIGN_OR_RETURN(const image::OpenedDisk disk,
                            image::OpenDisk(context.arguments.source, {.allow_running = true}));
-  const image::DiskImageInfo& info = image->Info();
+  const image::DiskImageInfo& info = disk.image->Info();
   if (context.arguments.output != OutputForm::kText) {
     text::Json details = text::Json::MakeObject();
     for (const auto& [name, value] : info.details) details.Set(name, value);

@@ -59,6 +59,36 @@ class MemorySource final : public ByteSource {
   const std::vector<std::byte> bytes_;
 };
 
+class SliceSource final : public ByteSource {
+ public:
+  SliceSource(std::shared_ptr<const ByteSource> whole, std::uint64_t offset_bytes,
+              std::uint64_t length_bytes)
+      : whole_(std::move(whole)), offset_bytes_(offset_bytes), length_bytes_(length_bytes) {}
+
+  std::uint64_t SizeBytes() const override { return length_bytes_; }
+
+  Result<void> ReadAt(std::uint64_t offset_bytes, std::span<std::byte> out) const override {
+    if (offset_bytes > length_bytes_ || out.size() > length_bytes_ - offset_bytes) {
+      return Error(ErrorCode::kUnavailable, "io.short_read",
+                   fmt::format("a part of {} bytes ends before byte {}", length_bytes_,
+                               offset_bytes + out.size()));
+    }
+    return whole_->ReadAt(offset_bytes_ + offset_bytes, out);
+  }
+
+  Result<sys::FileRun> RunAt(std::uint64_t offset_bytes) const override {
+    VMFERRY_ASSIGN_OR_RETURN(sys::FileRun run, whole_->RunAt(offset_bytes_ + offset_bytes));
+    run.offset_bytes = offset_bytes;
+    run.length_bytes = std::min(run.length_bytes, length_bytes_ - offset_bytes);
+    return run;
+  }
+
+ private:
+  const std::shared_ptr<const ByteSource> whole_;
+  const std::uint64_t offset_bytes_;
+  const std::uint64_t length_bytes_;
+};
+
 }  // namespace
 
 Result<std::unique_ptr<ByteSource>> MakeFileSource(sys::File file) {
@@ -68,6 +98,14 @@ Result<std::unique_ptr<ByteSource>> MakeFileSource(sys::File file) {
 
 std::unique_ptr<ByteSource> MakeMemorySource(std::vector<std::byte> bytes) {
   return std::make_unique<MemorySource>(std::move(bytes));
+}
+
+std::unique_ptr<ByteSource> MakeSliceSource(std::shared_ptr<const ByteSource> whole,
+                                            std::uint64_t offset_bytes,
+                                            std::uint64_t length_bytes) {
+  VMFERRY_CHECK(offset_bytes <= whole->SizeBytes() &&
+                length_bytes <= whole->SizeBytes() - offset_bytes);
+  return std::make_unique<SliceSource>(std::move(whole), offset_bytes, length_bytes);
 }
 
 }  // namespace vmferry::image

@@ -2,7 +2,8 @@
 //
 // ByteSource: the stored bytes of a disk image, before any format is applied to them.
 //
-// A file today; memory in fuzz targets and tests. The size is fixed when the source is made.
+// A file, a part of a file (a disk inside an OVA), or memory in fuzz targets and tests. The size is
+// fixed when the source is made.
 //
 // Thread safety: const methods may run concurrently.
 
@@ -35,5 +36,12 @@ Result<std::unique_ptr<ByteSource>> MakeFileSource(sys::File file);
 
 /// Bytes in memory; none of them are holes.
 std::unique_ptr<ByteSource> MakeMemorySource(std::vector<std::byte> bytes);
+
+/// The bytes [offset_bytes, offset_bytes + length_bytes) of `whole`, numbered from 0.
+///
+/// Shared because the disks of one appliance lie in one file.
+/// Pre: the range lies inside `whole`.
+std::unique_ptr<ByteSource> MakeSliceSource(std::shared_ptr<const ByteSource> whole,
+                                            std::uint64_t offset_bytes, std::uint64_t length_bytes);
 
 }  // namespace vmferry::image

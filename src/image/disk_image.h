@@ -2,8 +2,9 @@
 //
 // DiskImage: read access to the guest-visible bytes of one virtual disk, whatever its file format.
 //
-// A format adapter (raw, vmdk) turns container structures into this view. Callers never see grains
-// or clusters. Nothing here writes to the source. Opening is image/open.h.
+// A format adapter (raw, vmdk, vhd, vhdx, qcow2, nbd) turns container structures into this view.
+// Callers never see grains, clusters or blocks. Nothing here writes to the source. Opening is
+// image/open.h; formats that differ from a parent stand on image/layer.h.
 //
 // Thread safety: const methods of one DiskImage may run concurrently from any thread.
 
@@ -37,10 +38,25 @@ struct Extent {
   bool operator==(const Extent&) const = default;
 };
 
+/// A disk further down a chain: what a difference is a difference to.
+struct ChainLink {
+  std::string path;
+  std::string format;
+  std::string subformat;
+  std::uint64_t virtual_size_bytes = 0;
+
+  bool operator==(const ChainLink&) const = default;
+};
+
 /// What a disk image says about itself.
 struct DiskImageInfo {
-  std::string format;     ///< "raw", "vmdk"
+  std::string format;     ///< "raw", "vmdk", "vhd", "vhdx", "qcow2", "nbd"
   std::string subformat;  ///< "streamOptimized"; empty when the format has no variants
+  /// By what a child recognises this disk as its parent: VMDK's content id, VHD's and VHDX's
+  /// GUIDs; in lower case. Empty when the format has nothing of the kind.
+  std::string identity;
+  /// The chain below this disk, the parent first. Empty when it has no parent.
+  std::vector<ChainLink> chain;
   /// What the EC2 import API calls the stored file: "RAW", "VMDK"; empty when it may not be sent
   /// as it is stored.
   std::string wire_format;

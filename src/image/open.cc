@@ -11,6 +11,8 @@
 #include <system_error>
 #include <utility>
 
+#include "image/chain_path.h"
+#include "image/companions.h"
 #include "image/in_use.h"
 #include "image/probe.h"
 #include "image/raw/raw_image.h"
@@ -83,8 +85,10 @@ Result<void> CheckRawName(const fs::path& name) {
       .WithRemedy("if it is a raw disk, give it the extension .raw");
 }
 
+/// `trusted_raw`: whatever has no signature is a raw disk, by whatever name.
 Result<std::unique_ptr<DiskImage>> OpenByFormat(std::unique_ptr<ByteSource> source, Format format,
-                                                bool trusted_raw, const fs::path& name) {
+                                                bool trusted_raw, const fs::path& name,
+                                                Companions& companions) {
   switch (format) {
     case Format::kVmdkSparse:
       return vmdk::OpenStreamOptimized(std::move(source));
@@ -104,29 +108,29 @@ Result<std::unique_ptr<DiskImage>> OpenByFormat(std::unique_ptr<ByteSource> sour
     case Format::kCompressed:
       break;
   }
+  static_cast<void>(companions);
   return UnsupportedFormat(format);
 }
 
 Result<std::unique_ptr<DiskImage>> ProbeAndOpen(std::unique_ptr<ByteSource> source,
-                                                bool trusted_raw, const fs::path& name) {
+                                                bool trusted_raw, const fs::path& name,
+                                                Companions& companions) {
   VMFERRY_ASSIGN_OR_RETURN(const Format format, Probe(*source));
-  auto image = OpenByFormat(std::move(source), format, trusted_raw, name);
-  if (!image) return std::move(image).error().With("path", name.string());
-  return image;
+  auto image = OpenByFormat(std::move(source), format, trusted_raw, name, companions);
+  if (image || image.error().FindFact("path") != nullptr) return image;
+  return std::move(image).error().With("path", name.string());
 }
 
-}  // namespace
+/// A file opened for reading that is a regular file or a block device and not being written to.
+struct OpenedFile {
+  std::unique_ptr<ByteSource> source;
+  sys::FileIdentity identity;
+  bool is_block_device = false;
+};
 
-Result<std::unique_ptr<DiskImage>> OpenDiskSource(std::unique_ptr<ByteSource> source,
-                                                  const std::filesystem::path& name) {
-  return ProbeAndOpen(std::move(source), false, name);
-}
-
-Result<std::unique_ptr<DiskImage>> OpenDisk(const std::filesystem::path& path,
-                                            const OpenOptions& options) {
+Result<OpenedFile> OpenFile(const fs::path& path, const OpenOptions& options) {
   std::error_code failure;
   const fs::file_status status = fs::status(path, failure);
-  const bool is_block_device = fs::is_block_file(status);
   if (fs::is_fifo(status) || fs::is_socket(status) || fs::is_character_file(status)) {
     return Error(ErrorCode::kInvalidArgument, "image.not_a_file",
                  fmt::format("{} is neither a file nor a block device", path.string()))
@@ -145,8 +149,218 @@ Result<std::unique_ptr<DiskImage>> OpenDisk(const std::filesystem::path& path,
               "nothing writes to the disk");
     }
   }
-  VMFERRY_ASSIGN_OR_RETURN(auto source, MakeFileSource(std::move(file)));
-  return ProbeAndOpen(std::move(source), is_block_device, path);
+  OpenedFile opened;
+  opened.is_block_device = fs::is_block_file(status);
+  VMFERRY_ASSIGN_OR_RETURN(opened.identity, file.Identity());
+  VMFERRY_ASSIGN_OR_RETURN(opened.source, MakeFileSource(std::move(file)));
+  return opened;
+}
+
+/// The chain of one disk while it is opened: what may be opened, and what was.
+class Chain {
+ public:
+  Chain(const OpenOptions& options, std::vector<fs::path> roots)
+      : options_(options), roots_(std::move(roots)) {}
+
+  /// Opens the disk in `path`, which was resolved or is the user's own.
+  Result<std::unique_ptr<DiskImage>> Open(const fs::path& path, FileRole role,
+                                          std::optional<Format> declared);
+
+  /// Opens the file that `name` leads to from `folder`, as a part of the disk.
+  Result<std::unique_ptr<ByteSource>> OpenExtent(std::string_view name, NameStyle style,
+                                                 const fs::path& folder) {
+    VMFERRY_ASSIGN_OR_RETURN(const fs::path path, PathOfName(name, style));
+    VMFERRY_ASSIGN_OR_RETURN(const fs::path resolved, ResolveInside(path, folder, roots_));
+    VMFERRY_ASSIGN_OR_RETURN(OpenedFile opened, OpenInside(resolved));
+    files_.push_back({resolved.string(), FileRole::kExtent, opened.identity});
+    return std::move(opened.source);
+  }
+
+  Result<ParentDisk> OpenParent(const ParentRequest& request, const fs::path& folder);
+
+  std::vector<DiskFile> TakeFiles() { return std::move(files_); }
+
+ private:
+  /// Opens a resolved path, and makes sure that it is still what was resolved.
+  Result<OpenedFile> OpenInside(const fs::path& resolved) {
+    VMFERRY_ASSIGN_OR_RETURN(OpenedFile opened, OpenFile(resolved, options_));
+    std::error_code failure;
+    if (fs::canonical(resolved, failure) == resolved) return opened;
+    return Error(ErrorCode::kPermissionDenied, "image.chain.outside",
+                 fmt::format("{} was replaced while it was opened", resolved.string()))
+        .With("path", resolved.string());
+  }
+
+  /// The first of the parent's names that leads to a file.
+  Result<fs::path> FindParent(const ParentRequest& request, const fs::path& folder) const;
+
+  const OpenOptions& options_;
+  const std::vector<fs::path> roots_;
+  std::vector<DiskFile> files_;
+  /// From the disk that was asked for down to the one being opened.
+  std::vector<sys::FileIdentity> open_;
+};
+
+class FileCompanions final : public Companions {
+ public:
+  FileCompanions(Chain& chain, fs::path folder) : chain_(chain), folder_(std::move(folder)) {}
+
+  Result<std::unique_ptr<ByteSource>> OpenExtent(std::string_view name, NameStyle style) override {
+    return chain_.OpenExtent(name, style, folder_);
+  }
+  Result<ParentDisk> OpenParent(const ParentRequest& request) override {
+    return chain_.OpenParent(request, folder_);
+  }
+
+ private:
+  Chain& chain_;
+  const fs::path folder_;
+};
+
+Result<std::unique_ptr<DiskImage>> Chain::Open(const fs::path& path, FileRole role,
+                                               std::optional<Format> declared) {
+  if (open_.size() >= kMaxChain) {
+    return Error(ErrorCode::kDataLoss, "image.chain.too_long",
+                 fmt::format("the disk's chain of parents has more than {} disks", kMaxChain))
+        .WithRemedy("consolidate the VM's snapshots first");
+  }
+  VMFERRY_ASSIGN_OR_RETURN(OpenedFile opened,
+                           role == FileRole::kDisk ? OpenFile(path, options_) : OpenInside(path));
+  const bool seen = std::any_of(open_.begin(), open_.end(), [&](const sys::FileIdentity& other) {
+    return other.device == opened.identity.device && other.inode == opened.identity.inode;
+  });
+  if (seen) {
+    return Error(ErrorCode::kDataLoss, "image.chain.loop",
+                 fmt::format("{} is its own parent, directly or by way of others", path.string()))
+        .With("path", path.string());
+  }
+  open_.push_back(opened.identity);
+  files_.push_back({path.string(), role, opened.identity});
+  // Names inside a file are relative to where the file is, not to a link that leads to it.
+  std::error_code failure;
+  fs::path real = fs::canonical(path, failure);
+  if (failure) real = path;
+  FileCompanions companions(*this, real.parent_path());
+  auto image = [&]() -> Result<std::unique_ptr<DiskImage>> {
+    if (!declared) {
+      return ProbeAndOpen(std::move(opened.source), opened.is_block_device, path, companions);
+    }
+    // A declared raw disk is one whatever its bytes look like: they are a guest's.
+    if (*declared == Format::kUnknown) return raw::Open(std::move(opened.source));
+    return OpenByFormat(std::move(opened.source), *declared, false, path, companions);
+  }();
+  open_.pop_back();
+  return image;
+}
+
+Result<fs::path> Chain::FindParent(const ParentRequest& request, const fs::path& folder) const {
+  std::optional<Error> first_failure;
+  const auto keep = [&](Error error) {
+    if (!first_failure) first_failure = std::move(error);
+  };
+  for (const bool beside : {false, true}) {
+    if (beside && !request.search_beside) break;
+    for (const std::string& name : request.names) {
+      auto path = PathOfName(name, request.style);
+      if (!path) {
+        keep(std::move(path).error());
+        continue;
+      }
+      auto resolved = ResolveInside(beside ? path->filename() : *path, folder, roots_);
+      if (resolved) return resolved;
+      keep(std::move(resolved).error());
+    }
+  }
+  if (first_failure) return *std::move(first_failure);
+  return Error(ErrorCode::kNotFound, "image.chain.missing",
+               "the disk image has a parent but does not name it");
+}
+
+Result<ParentDisk> Chain::OpenParent(const ParentRequest& request, const fs::path& folder) {
+  VMFERRY_ASSIGN_OR_RETURN(const fs::path path, FindParent(request, folder));
+  VMFERRY_ASSIGN_OR_RETURN(auto image, Open(path, FileRole::kParent, request.format));
+  if (!request.identity.empty() && image->Info().identity != request.identity) {
+    return Error(ErrorCode::kDataLoss, "image.chain.parent_mismatch",
+                 fmt::format("{} is not the parent that the disk image stands on: its identity is "
+                             "'{}', not '{}'",
+                             path.string(), image->Info().identity, request.identity))
+        .With("path", path.string())
+        .WithRemedy(
+            "the parent was written to after the VM snapshot was taken, or is another disk: find "
+            "the right file, or consolidate the VM's snapshots where it comes from");
+  }
+  return ParentDisk{.image = std::move(image), .path = path.string()};
+}
+
+class Refusal final : public Companions {
+ public:
+  Result<std::unique_ptr<ByteSource>> OpenExtent(std::string_view name, NameStyle) override {
+    return Refuse(name);
+  }
+  Result<ParentDisk> OpenParent(const ParentRequest& request) override {
+    return Refuse(request.names.empty() ? std::string_view() : request.names.front());
+  }
+
+ private:
+  static Error Refuse(std::string_view name) {
+    return Error(ErrorCode::kPermissionDenied, "image.chain.outside",
+                 fmt::format("the disk image names another file '{}', but is not a file itself",
+                             name.substr(0, 200)))
+        .WithRemedy("unpack the disk and its other files into one folder");
+  }
+};
+
+/// What the extension of a file promises, when it promises another format than it holds.
+std::vector<std::string> RemarksOn(const fs::path& path, const DiskImageInfo& info) {
+  struct Promise {
+    std::string_view extension;
+    std::string_view format;
+  };
+  constexpr Promise kPromises[] = {{".vmdk", "vmdk"},   {".vhd", "vhd"},    {".vpc", "vhd"},
+                                   {".vhdx", "vhdx"},   {".avhdx", "vhdx"}, {".avhd", "vhd"},
+                                   {".qcow2", "qcow2"}, {".qcow", "qcow2"}, {".raw", "raw"},
+                                   {".dd", "raw"}};
+  const std::string extension = LowerExtension(path);
+  for (const Promise& promise : kPromises) {
+    if (extension != promise.extension || info.format == promise.format) continue;
+    return {fmt::format("its extension {} promises {}, but it holds {}: the content counts",
+                        extension, promise.format, info.format)};
+  }
+  return {};
+}
+
+}  // namespace
+
+Companions& NoCompanions() {
+  static Refusal refusal;  // without state
+  return refusal;
+}
+
+Result<std::unique_ptr<DiskImage>> OpenDiskSource(std::unique_ptr<ByteSource> source,
+                                                  const std::filesystem::path& name) {
+  return ProbeAndOpen(std::move(source), false, name, NoCompanions());
+}
+
+Result<OpenedDisk> OpenDisk(const std::string& location, const OpenOptions& options) {
+  const fs::path path(location);
+  std::error_code failure;
+  std::vector<fs::path> roots;
+  const fs::path real = fs::canonical(path, failure);
+  if (!failure) roots.push_back(real.parent_path());
+  for (const fs::path& allowed : options.allow_paths) {
+    const fs::path root = fs::canonical(allowed, failure);
+    if (failure) {
+      return Error(ErrorCode::kNotFound, "io.not_found",
+                   fmt::format("--allow-path: there is no folder {}", allowed.string()))
+          .With("path", allowed.string());
+    }
+    roots.push_back(root);
+  }
+  Chain chain(options, std::move(roots));
+  VMFERRY_ASSIGN_OR_RETURN(auto image, chain.Open(path, FileRole::kDisk, std::nullopt));
+  std::vector<std::string> remarks = RemarksOn(path, image->Info());
+  return OpenedDisk{
+      .image = std::move(image), .files = chain.TakeFiles(), .remarks = std::move(remarks)};
 }
 
 }  // namespace vmferry::image

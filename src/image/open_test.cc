@@ -45,9 +45,9 @@ TEST(OpenDisk, TakesRawDisksByTheirExtension) {
   for (const char* name : {"disk.raw", "disk.img", "disk.IMG", "disk.bin", "disk.dd", "disk"}) {
     const auto disk = OpenDisk(Put(folder, name, content));
     ASSERT_TRUE(disk.has_value()) << name << ": " << disk.error().ToString();
-    EXPECT_EQ((*disk)->Info().format, "raw");
-    EXPECT_EQ((*disk)->Info().wire_format, "RAW");
-    EXPECT_EQ((*disk)->SizeBytes(), 1024U);
+    EXPECT_EQ(disk->image->Info().format, "raw");
+    EXPECT_EQ(disk->image->Info().wire_format, "RAW");
+    EXPECT_EQ(disk->image->SizeBytes(), 1024U);
   }
 }
 
@@ -173,7 +173,7 @@ TEST(OpenDisk, ContentCountsMoreThanTheName) {
   const auto vmdk = testing::VmdkBuilder{}.Build();
   const auto disk = OpenDisk(Put(folder, "disk.raw", AsText(vmdk)));
   ASSERT_TRUE(disk.has_value()) << disk.error().ToString();
-  EXPECT_EQ((*disk)->Info().format, "vmdk");
+  EXPECT_EQ(disk->image->Info().format, "vmdk");
 }
 
 TEST(OpenDisk, ErrorsOfTheFormatNameTheFile) {
@@ -198,19 +198,19 @@ TEST(RawDisk, HolesOfTheFileAreHolesOfTheDisk) {
   }
   const auto disk = OpenDisk(path);
   ASSERT_TRUE(disk.has_value());
-  const auto extents = (*disk)->Extents(0, 4 * kMiB);
+  const auto extents = disk->image->Extents(0, 4 * kMiB);
   ASSERT_TRUE(extents.has_value());
   if (extents->size() == 1) GTEST_SKIP() << "this file system does not tell its holes";
   EXPECT_EQ(*extents, (std::vector<Extent>{
                           {0, kMiB, ExtentKind::kHole},
                           {kMiB, block.size(), ExtentKind::kData},
                           {kMiB + block.size(), 3 * kMiB - block.size(), ExtentKind::kHole}}));
-  const auto part = (*disk)->Extents(kMiB - 1, 2);
+  const auto part = disk->image->Extents(kMiB - 1, 2);
   ASSERT_TRUE(part.has_value());
   EXPECT_EQ(*part,
             (std::vector<Extent>{{kMiB - 1, 1, ExtentKind::kHole}, {kMiB, 1, ExtentKind::kData}}));
   std::vector<std::byte> bytes(2);
-  ASSERT_TRUE((*disk)->Read(kMiB - 1, bytes).has_value());
+  ASSERT_TRUE(disk->image->Read(kMiB - 1, bytes).has_value());
   EXPECT_EQ(bytes, (std::vector<std::byte>{std::byte{0}, std::byte{'x'}}));
 }
 
@@ -218,8 +218,8 @@ TEST(RawDisk, SizeThatIsNotInSectorsIsADefect) {
   const TempDir folder;
   const auto disk = OpenDisk(Put(folder, "odd.raw", std::string(1000, 'x')));
   ASSERT_TRUE(disk.has_value());
-  EXPECT_EQ((*disk)->SizeBytes(), 1000U);
-  EXPECT_EQ((*disk)->Info().defects.size(), 1U);
+  EXPECT_EQ(disk->image->SizeBytes(), 1000U);
+  EXPECT_EQ(disk->image->Info().defects.size(), 1U);
 }
 
 TEST(RawDisk, RefusesToReadPastTheEnd) {
@@ -227,10 +227,10 @@ TEST(RawDisk, RefusesToReadPastTheEnd) {
   const auto disk = OpenDisk(Put(folder, "disk.raw", std::string(1024, 'x')));
   ASSERT_TRUE(disk.has_value());
   std::vector<std::byte> bytes(2);
-  const auto read = (*disk)->Read(1023, bytes);
+  const auto read = disk->image->Read(1023, bytes);
   ASSERT_FALSE(read.has_value());
   EXPECT_EQ(read.error().reason(), "image.read_past_end");
-  EXPECT_FALSE((*disk)->Extents(1000, ~std::uint64_t{0}).has_value());
+  EXPECT_FALSE(disk->image->Extents(1000, ~std::uint64_t{0}).has_value());
 }
 
 }  // namespace

@@ -36,8 +36,9 @@ Result<std::string> SampleOf(const sys::File& file, std::uint64_t size_bytes) {
 Result<OpenedSource> OpenSource(const std::filesystem::path& path, bool allow_running) {
   std::error_code failure;
   const std::filesystem::path absolute = std::filesystem::absolute(path, failure);
-  VMFERRY_ASSIGN_OR_RETURN(std::unique_ptr<image::DiskImage> image,
-                           image::OpenDisk(absolute, {.allow_running = allow_running}));
+  VMFERRY_ASSIGN_OR_RETURN(image::OpenedDisk opened,
+                           image::OpenDisk(absolute.string(), {.allow_running = allow_running}));
+  std::unique_ptr<image::DiskImage> image = std::move(opened.image);
   VMFERRY_ASSIGN_OR_RETURN(sys::File file, sys::File::Open(absolute, sys::File::Mode::kRead));
   VMFERRY_ASSIGN_OR_RETURN(const sys::FileIdentity identity, file.Identity());
   VMFERRY_ASSIGN_OR_RETURN(std::string sample, SampleOf(file, identity.size_bytes));
