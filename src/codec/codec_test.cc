@@ -63,6 +63,20 @@ TEST(Hex, RoundTripsAndRefusesTheRest) {
   EXPECT_FALSE(HexDecode("zz"));
 }
 
+TEST(Deflater, GivesTheSameBytesEachTimeAndSaysWhenThereIsNoRoom) {
+  std::vector<std::byte> data(100'000);
+  for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(i * i >> 9);
+  Deflater deflater(Deflater::Wrapper::kZlib);
+  std::vector<std::byte> first(Deflater::Bound(data.size()));
+  std::vector<std::byte> second(first.size());
+  const auto size = deflater.Deflate(data, first);
+  ASSERT_TRUE(size.has_value());
+  EXPECT_EQ(deflater.Deflate(data, second), size);
+  EXPECT_EQ(first, second);
+  EXPECT_EQ(deflater.Deflate(data, std::span(first).first(*size - 1)), std::nullopt);
+  EXPECT_EQ(Deflater::Method().substr(0, 5), "isal-");
+}
+
 TEST(Zlib, InflatesWhatItDeflates) {
   testing::FakeRandom random(1);
   for (const std::size_t size : {0U, 1U, 65536U, 200000U}) {

@@ -2,7 +2,7 @@
 #include "codec/deflate.h"
 
 #include <fmt/format.h>
-#include <isa-l/igzip_lib.h>
+#include <isa-l.h>
 #include <libdeflate.h>
 
 #include "base/check.h"
@@ -38,23 +38,56 @@ Result<std::size_t> ZlibInflater::Inflate(std::span<const std::byte> compressed,
                fmt::format("cannot inflate {} bytes of deflate data: {}", compressed.size(), why));
 }
 
-std::vector<std::byte> ZlibDeflate(std::span<const std::byte> data) {
-  std::vector<std::byte> level_buffer(ISAL_DEF_LVL1_DEFAULT);
-  // Stored blocks cost 5 bytes per 65,535; the rest is header, trailer and slack.
-  std::vector<std::byte> out(data.size() + data.size() / 1000 + 128);
+struct Deflater::State {
+  Wrapper wrapper;
+  unsigned window_bits;
+  std::vector<std::uint8_t> level_buffer = std::vector<std::uint8_t>(ISAL_DEF_LVL1_DEFAULT);
   isal_zstream stream;
+};
+
+Deflater::Deflater(Wrapper wrapper, unsigned window_bits) : state_(std::make_unique<State>()) {
+  VMFERRY_CHECK(window_bits >= 10 && window_bits <= 15);
+  state_->wrapper = wrapper;
+  state_->window_bits = window_bits;
+}
+Deflater::~Deflater() = default;
+Deflater::Deflater(Deflater&&) noexcept = default;
+Deflater& Deflater::operator=(Deflater&&) noexcept = default;
+
+std::optional<std::size_t> Deflater::Deflate(std::span<const std::byte> data,
+                                             std::span<std::byte> out) {
+  isal_zstream& stream = state_->stream;
   isal_deflate_stateless_init(&stream);
   stream.level = 1;
-  stream.level_buf = reinterpret_cast<std::uint8_t*>(level_buffer.data());
-  stream.level_buf_size = static_cast<std::uint32_t>(level_buffer.size());
-  stream.gzip_flag = IGZIP_ZLIB;
+  stream.level_buf = state_->level_buffer.data();
+  stream.level_buf_size = static_cast<std::uint32_t>(state_->level_buffer.size());
+  stream.gzip_flag = state_->wrapper == Wrapper::kZlib ? IGZIP_ZLIB : IGZIP_DEFLATE;
+  stream.hist_bits = static_cast<std::uint16_t>(state_->window_bits);
   stream.end_of_stream = 1;
   stream.next_in = const_cast<std::uint8_t*>(reinterpret_cast<const std::uint8_t*>(data.data()));
   stream.avail_in = static_cast<std::uint32_t>(data.size());
   stream.next_out = reinterpret_cast<std::uint8_t*>(out.data());
   stream.avail_out = static_cast<std::uint32_t>(out.size());
-  VMFERRY_CHECK(isal_deflate_stateless(&stream) == COMP_OK);
-  out.resize(stream.total_out);
+  if (isal_deflate_stateless(&stream) != COMP_OK) return std::nullopt;
+  return stream.total_out;
+}
+
+std::size_t Deflater::Bound(std::size_t data_size) {
+  // Stored blocks cost 5 bytes per 65,535; the rest is header, trailer and slack.
+  return data_size + data_size / 1000 + 128;
+}
+
+#define VMFERRY_TEXT_OF(x) #x
+#define VMFERRY_TEXT(x) VMFERRY_TEXT_OF(x)
+std::string_view Deflater::Method() {
+  return "isal-" VMFERRY_TEXT(ISAL_MAJOR_VERSION) "." VMFERRY_TEXT(ISAL_MINOR_VERSION) "-l1";
+}
+
+std::vector<std::byte> ZlibDeflate(std::span<const std::byte> data) {
+  std::vector<std::byte> out(Deflater::Bound(data.size()));
+  const auto size = Deflater(Deflater::Wrapper::kZlib).Deflate(data, out);
+  VMFERRY_CHECK(size.has_value());
+  out.resize(*size);
   return out;
 }
 

@@ -58,7 +58,7 @@ HEAVY = {  # third-party header prefix -> modules whose .cc files may include it
     "curl/": ["http"],
     "spdlog/": ["apps"],
     "openssl/": ["codec", "sys", "http"],
-    "isa-l/": ["codec", "region/core"],
+    "isa-l": ["codec", "region/core"],
     "libdeflate.h": ["codec"],
     "regex": [],
     "iostream": [],
