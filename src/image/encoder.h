@@ -57,11 +57,14 @@ struct EncodedPart {
   std::vector<EncodedUnit> units;  ///< ascending; units that are holes may be missing
 };
 
-/// Where an encoder stands between two units: enough to go on from there in another process.
+/// Where an encoder stands between two units: all cursors up to one are enough to go on from there
+/// in another process.
 struct EncoderCursor {
   std::uint64_t guest_offset_bytes = 0;  ///< everything in front of it was placed
   std::uint64_t output_offset_bytes = 0;
-  std::vector<std::byte> state;  ///< the encoder's own; empty when it cannot be restarted
+  /// The encoder's own: what has changed since the cursor before. Empty when it cannot be
+  /// restarted.
+  std::vector<std::byte> state;
 };
 
 /// Takes what an encoder writes. Bytes come in order, but for Overwrite.
@@ -136,8 +139,9 @@ class Encoder {
   /// Writes what stands behind the last unit.
   virtual Result<void> Finish(EncoderOutput& out) = 0;
 
-  /// Instead of Begin: goes on from a cursor that an encoder of the same id made for the same disk.
-  /// Errors: kDataLoss encoder.bad_state; kUnimplemented encoder.no_restart.
+  /// Instead of Begin: takes back the cursors that an encoder of the same id made for the same
+  /// disk, all of them from the first on, one call each. It goes on from the last one. Errors:
+  /// kDataLoss encoder.bad_state; kUnimplemented encoder.no_restart.
   virtual Result<void> Restore(const EncoderCursor& cursor) = 0;
 };
 
