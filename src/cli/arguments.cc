@@ -18,6 +18,20 @@ struct RawWords {
   int port = -1;
 };
 
+// How a disk is opened, wherever one is.
+void AddOpenOptions(CLI::App& command, Arguments& arguments) {
+  command.add_option("--allow-path", arguments.allow_paths,
+                     "folder, beside the disk's own, in which its extents and parents may lie; may "
+                     "be repeated");
+  command.add_option("--disk", arguments.disk, "which disk of an appliance with several, from 1")
+      ->check(CLI::Range(1, 1024));
+}
+
+void AddAllowRunning(CLI::App& command, Arguments& arguments) {
+  command.add_flag("--allow-running", arguments.allow_running,
+                   "accept a disk that something is writing to");
+}
+
 void AddCloudOptions(CLI::App& command, Arguments& arguments) {
   command.add_option("--to", arguments.to, "where to: the embedded region or AWS")
       ->check(CLI::IsMember({"local", "aws"}))
@@ -29,8 +43,9 @@ void AddCloudOptions(CLI::App& command, Arguments& arguments) {
 void AddMigrate(CLI::App& app, Arguments& arguments, RawWords& raw) {
   CLI::App* migrate = app.add_subcommand("migrate", "move a disk image into EC2 and prove it");
   migrate->callback([&] { arguments.command = CommandName::kMigrate; });
-  migrate->add_option("SOURCE", arguments.source, "the disk image: raw or stream-optimised VMDK")
+  migrate->add_option("SOURCE", arguments.source, "the disk image: a file, a block device")
       ->required();
+  AddOpenOptions(*migrate, arguments);
   AddCloudOptions(*migrate, arguments);
   migrate->add_option("--bucket", arguments.bucket,
                       "S3 bucket for the parts (default: vmferry-ACCOUNT-REGION; created when it "
@@ -68,8 +83,7 @@ void AddMigrate(CLI::App& app, Arguments& arguments, RawWords& raw) {
   migrate->add_option("--parallel", arguments.parallel, "parts in flight")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
-  migrate->add_flag("--allow-running", arguments.allow_running,
-                    "accept a source that something is writing to");
+  AddAllowRunning(*migrate, arguments);
   migrate->add_option("--until", raw.until,
                       "stop after a step: assess, transfer, import, verify, launch, check");
   migrate->add_flag("--dry-run", arguments.dry_run, "print the plan and the API calls, do nothing");
@@ -102,11 +116,38 @@ void AddLifeCommands(CLI::App& app, Arguments& arguments, RawWords& raw) {
                      "key to check with (default: this machine's own)");
 }
 
+CLI::App* AddImageCommand(CLI::App& image, Arguments& arguments, const char* name, const char* what,
+                          CommandName command) {
+  CLI::App* added = image.add_subcommand(name, what);
+  added->callback([&arguments, command] { arguments.command = command; });
+  return added;
+}
+
+constexpr const char* kSourceHelp = "disk image: a file, a block device or an NBD URI";
+
+void AddImageInspect(CLI::App& image, Arguments& arguments) {
+  CLI::App* inspect = AddImageCommand(image, arguments, "inspect",
+                                      "say what a disk image is, what it holds and whether it is "
+                                      "sound",
+                                      CommandName::kImageInspect);
+  inspect->add_option("FILE", arguments.source, kSourceHelp)->required();
+  AddOpenOptions(*inspect, arguments);
+  inspect->add_flag("--verify", arguments.verify_appliance,
+                    "read an appliance's files and check them against its manifest");
+}
+
+void AddImageMap(CLI::App& image, Arguments& arguments) {
+  CLI::App* map =
+      AddImageCommand(image, arguments, "map", "list where a disk holds data, zeroes and holes",
+                      CommandName::kImageMap);
+  map->add_option("FILE", arguments.source, kSourceHelp)->required();
+  AddOpenOptions(*map, arguments);
+}
+
 void AddImage(CLI::App& app, Arguments& arguments) {
   CLI::App* image = app.add_subcommand("image", "look at disk images")->require_subcommand(1);
-  CLI::App* inspect = image->add_subcommand("inspect", "say what a disk image is");
-  inspect->callback([&] { arguments.command = CommandName::kImageInspect; });
-  inspect->add_option("FILE", arguments.source, "disk image")->required();
+  AddImageInspect(*image, arguments);
+  AddImageMap(*image, arguments);
 }
 
 void AddRegion(CLI::App& app, Arguments& arguments, RawWords& raw) {
@@ -167,6 +208,10 @@ Result<Arguments> Complete(Arguments arguments, const RawWords& raw) {
   if (arguments.command == CommandName::kVerify &&
       arguments.id.empty() == arguments.certificate.empty()) {
     return Usage("verify: name a migration, or a file with --certificate");
+  }
+  if (arguments.command == CommandName::kImageHash && !arguments.tree.empty() &&
+      !arguments.check_tree.empty()) {
+    return Usage("image hash: --tree writes a hash tree, --check reads one: give one of the two");
   }
   return arguments;
 }

@@ -25,6 +25,9 @@ enum class CommandName {
   kClean,
   kVerify,
   kImageInspect,
+  kImageMap,
+  kImageCompare,
+  kImageHash,
   kRegionStart,
   kRegionStop,
   kRegionStatus,
@@ -37,8 +40,13 @@ struct Arguments {
   CommandName command = CommandName::kStatus;
   OutputForm output = OutputForm::kText;
 
-  // migrate
+  // migrate, image: how the disk is opened (OpenOptionsOf in cli/open_options.h)
   std::string source;
+  std::vector<std::string> allow_paths;
+  std::optional<std::uint32_t> disk;
+  bool allow_running = false;
+
+  // migrate
   std::string to = "local";
   std::string region;
   std::string profile;
@@ -55,7 +63,6 @@ struct Arguments {
   std::string console_text = "login:";
   std::uint32_t parallel = 8;
   bool keep_snapshot = false;
-  bool allow_running = false;
   bool dry_run = false;
   std::optional<migration::Step> until;
 
@@ -64,6 +71,14 @@ struct Arguments {
   bool watch = false;
   std::string certificate;
   std::string public_key;
+
+  // image
+  bool verify_appliance = false;            ///< inspect --verify: check an appliance's manifest
+  std::string other;                        ///< compare: the second disk
+  std::optional<std::uint32_t> other_disk;  ///< compare: --disk for the second
+  bool strict_compare = false;              ///< compare --strict: sizes and allocation count, too
+  std::string tree;                         ///< hash --tree: where the hash tree is written
+  std::string check_tree;                   ///< hash --check: the hash tree to prove a disk with
 
   // region
   std::string folder;

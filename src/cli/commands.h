@@ -23,6 +23,9 @@ Result<void> RunCancel(CommandContext& context);
 Result<void> RunCleanCommand(CommandContext& context);
 Result<void> RunVerifyCommand(CommandContext& context);
 Result<void> RunImageInspect(CommandContext& context);
+Result<void> RunImageMap(CommandContext& context);
+Result<void> RunImageCompare(CommandContext& context);
+Result<void> RunImageHash(CommandContext& context);
 Result<void> RunRegionCommand(CommandContext& context);
 
 /// The journal, and the operations on it, for the life of one command.

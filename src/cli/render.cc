@@ -189,29 +189,65 @@ std::uint64_t RateMeter::BytesPerSecond() const {
   return (last_bytes - first_bytes) * 1000 / static_cast<std::uint64_t>(elapsed);
 }
 
+std::string BytesProgress(std::uint64_t done_bytes, std::uint64_t total_bytes,
+                          std::uint64_t bytes_per_second, bool bar) {
+  // Doubles are exact enough for a display.
+  const double share = static_cast<double>(done_bytes) / static_cast<double>(total_bytes);
+  std::string text;
+  if (bar) {
+    const auto filled = static_cast<std::size_t>(share * static_cast<double>(kBarWidth));
+    text += fmt::format("  [{:#<{}}{:.<{}}]", "", filled, "", kBarWidth - filled);
+  }
+  text += fmt::format("  {:3.0f}%  {} of {}", share * 100, FormatSize(done_bytes),
+                      FormatSize(total_bytes));
+  if (bytes_per_second > 0) {
+    const std::uint64_t left_bytes = total_bytes - done_bytes;
+    text += fmt::format("  {}/s  ETA {}", FormatSize(bytes_per_second),
+                        FormatDuration(std::chrono::seconds(left_bytes / bytes_per_second)));
+  }
+  return text;
+}
+
 std::string ProgressLine(const Progress& progress, std::uint64_t bytes_per_second,
                          std::chrono::seconds elapsed, std::size_t columns, bool bar) {
   std::string line = fmt::format("{}  {}", progress.disk, StepName(progress.step));
   if (progress.total_bytes > 0) {
-    // In tenths of a percent; doubles are exact enough for a display.
-    const double share =
-        static_cast<double>(progress.done_bytes) / static_cast<double>(progress.total_bytes);
-    if (bar) {
-      const auto filled = static_cast<std::size_t>(share * static_cast<double>(kBarWidth));
-      line += fmt::format("  [{:#<{}}{:.<{}}]", "", filled, "", kBarWidth - filled);
-    }
-    line += fmt::format("  {:3.0f}%  {} of {}", share * 100, FormatSize(progress.done_bytes),
-                        FormatSize(progress.total_bytes));
-    if (bytes_per_second > 0) {
-      const std::uint64_t left = progress.total_bytes - progress.done_bytes;
-      line += fmt::format("  {}/s  ETA {}", FormatSize(bytes_per_second),
-                          FormatDuration(std::chrono::seconds(left / bytes_per_second)));
-    }
+    line += BytesProgress(progress.done_bytes, progress.total_bytes, bytes_per_second, bar);
   }
   if (!progress.waiting_for.empty()) line += "  " + progress.waiting_for;
   if (progress.total_bytes == 0) line += fmt::format("  {}", FormatDuration(elapsed));
   if (line.size() > columns) line.resize(columns);
   return line;
+}
+
+ByteProgress::ByteProgress(std::FILE* talk, bool talk_is_terminal, std::function<int()> columns,
+                           sys::Clock& clock, std::string label)
+    : talk_(talk),
+      talk_is_terminal_(talk_is_terminal),
+      columns_(std::move(columns)),
+      clock_(clock),
+      label_(std::move(label)),
+      drawn_(clock.MonotonicNow()) {}
+
+ByteProgress::~ByteProgress() {
+  MutexLock lock(mutex_);
+  if (shown_) fmt::print(talk_, "\r\x1b[K");
+  std::fflush(talk_);
+}
+
+void ByteProgress::Update(std::uint64_t done_bytes, std::uint64_t total_bytes) {
+  if (!talk_is_terminal_ || total_bytes == 0) return;
+  MutexLock lock(mutex_);
+  const MonotonicTime now = clock_.MonotonicNow();
+  meter_.Add(now, done_bytes);
+  if (now - drawn_ < kRedrawInterval) return;
+  drawn_ = now;
+  const auto width = static_cast<std::size_t>(std::max(20, columns_() - 1));
+  std::string line = label_ + BytesProgress(done_bytes, total_bytes, meter_.BytesPerSecond(), true);
+  if (line.size() > width) line.resize(width);
+  fmt::print(talk_, "\r\x1b[K{}", line);
+  std::fflush(talk_);
+  shown_ = true;
 }
 
 std::unique_ptr<migration::EventSink> MakeTerminalRenderer(std::FILE* talk, sys::Clock& clock,

@@ -26,10 +26,41 @@ class RateMeter {
   std::deque<std::pair<MonotonicTime, std::uint64_t>> samples_;
 };
 
+/// How far work on bytes has got, with two blanks in front of each part: bar, share, bytes, rate,
+/// time left. Pre: total_bytes > 0.
+std::string BytesProgress(std::uint64_t done_bytes, std::uint64_t total_bytes,
+                          std::uint64_t bytes_per_second, bool bar);
+
 /// One line about where a step stands, at most `columns` wide: name, bar, bytes, rate, ETA, what is
 /// being waited for.
 std::string ProgressLine(const migration::Progress& progress, std::uint64_t bytes_per_second,
                          std::chrono::seconds elapsed, std::size_t columns, bool bar);
+
+/// The progress of a command that reads disks: a live line on a terminal, nothing elsewhere. The
+/// line vanishes with the object.
+///
+/// Thread safety: Update may be called from any thread.
+class ByteProgress {
+ public:
+  ByteProgress(std::FILE* talk, bool talk_is_terminal, std::function<int()> columns,
+               sys::Clock& clock, std::string label);
+  ~ByteProgress();
+  ByteProgress(const ByteProgress&) = delete;
+  ByteProgress& operator=(const ByteProgress&) = delete;
+
+  void Update(std::uint64_t done_bytes, std::uint64_t total_bytes);
+
+ private:
+  std::FILE* const talk_;
+  const bool talk_is_terminal_;
+  const std::function<int()> columns_;
+  sys::Clock& clock_;
+  const std::string label_;
+  Mutex mutex_;  // held while a line is drawn, so that lines do not mix
+  RateMeter meter_ VMFERRY_GUARDED_BY(mutex_);
+  MonotonicTime drawn_ VMFERRY_GUARDED_BY(mutex_);
+  bool shown_ VMFERRY_GUARDED_BY(mutex_) = false;
+};
 
 /// The live line, redrawn in place, with finished steps above it.
 std::unique_ptr<migration::EventSink> MakeTerminalRenderer(std::FILE* talk, sys::Clock& clock,

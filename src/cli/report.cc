@@ -81,6 +81,23 @@ std::string FormatTable(const std::vector<std::vector<std::string>>& rows) {
   return text;
 }
 
+std::string_view KindName(image::ExtentKind kind) {
+  switch (kind) {
+    case image::ExtentKind::kData:
+      return "data";
+    case image::ExtentKind::kZero:
+      return "zero";
+    case image::ExtentKind::kHole:
+      return "hole";
+  }
+  return "";
+}
+
+std::string FormatExactSize(std::uint64_t bytes) {
+  if (bytes < kKiB) return fmt::format("{} bytes", bytes);
+  return fmt::format("{} ({} bytes)", FormatSize(bytes), bytes);
+}
+
 std::string DescribeError(const Error& error) {
   std::string text = fmt::format("vmferry: {}\n", error.message());
   AppendChain(text, error);

@@ -4,9 +4,12 @@
 
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "image/disk_image.h"
 #include "migration/operations.h"
 #include "text/json.h"
 
@@ -28,6 +31,12 @@ text::Json PlanToJson(const migration::PlanView& plan);
 
 /// What came of it and what to try next.
 std::string DescribeOutcome(const migration::MigrationView& view);
+
+/// "data", "zero", "hole".
+std::string_view KindName(image::ExtentKind kind);
+
+/// "2.0 GiB (2147483648 bytes)".
+std::string FormatExactSize(std::uint64_t bytes);
 
 /// Columns padded to the widest cell, two blanks between them.
 std::string FormatTable(const std::vector<std::vector<std::string>>& rows);

@@ -25,6 +25,11 @@ Result<void> RunCommand(CommandContext& context) {
       return RunVerifyCommand(context);
     case CommandName::kImageInspect:
       return RunImageInspect(context);
+    case CommandName::kImageMap:
+      return RunImageMap(context);
+    case CommandName::kImageCompare:
+    case CommandName::kImageHash:
+      break;  // no words lead here yet
     case CommandName::kRegionStart:
     case CommandName::kRegionStop:
     case CommandName::kRegionStatus:
