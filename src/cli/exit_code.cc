@@ -31,6 +31,7 @@ constexpr Rule kRules[] = {
     {"store.", ExitCode::kStateLocked},
     {"io.no_space", ExitCode::kStateLocked},
     {"image.", ExitCode::kSourceInvalid},
+    {"nbd.", ExitCode::kSourceInvalid},
     {"raw.", ExitCode::kSourceInvalid},
     {"vmdk.", ExitCode::kSourceInvalid},
     {"source.", ExitCode::kSourceInvalid},

@@ -14,6 +14,8 @@
 #include "image/chain_path.h"
 #include "image/companions.h"
 #include "image/in_use.h"
+#include "image/nbd/nbd_image.h"
+#include "image/nbd/uri.h"
 #include "image/probe.h"
 #include "image/raw/raw_image.h"
 #include "image/vmdk/stream_optimized.h"
@@ -342,6 +344,10 @@ Result<std::unique_ptr<DiskImage>> OpenDiskSource(std::unique_ptr<ByteSource> so
 }
 
 Result<OpenedDisk> OpenDisk(const std::string& location, const OpenOptions& options) {
+  if (nbd::IsUri(location)) {
+    VMFERRY_ASSIGN_OR_RETURN(auto image, nbd::Open(location));
+    return OpenedDisk{.image = std::move(image), .files = {}, .remarks = {}};
+  }
   const fs::path path(location);
   std::error_code failure;
   std::vector<fs::path> roots;

@@ -22,7 +22,9 @@ ALLOWED = {
     "sqlite": ["base"],
     "image": ["io", "codec", "sys", "base", "image/*"],  # the root opens each format
     "image/raw": ["image", "io", "codec", "sys", "base"],
+    "image/nbd": ["image", "codec", "sys", "base"],
     "image/vmdk": ["image", "io", "codec", "sys", "base"],
+    "guest": ["image", "io", "codec", "text", "base"],
     "proof": ["image", "io", "codec", "text", "sys", "base"],
     "http": ["io", "sys", "codec", "base"],
     "sigv4": ["codec", "base"],
@@ -60,6 +62,7 @@ HEAVY = {  # third-party header prefix -> modules whose .cc files may include it
     "openssl/": ["codec", "sys", "http"],
     "isa-l": ["codec", "region/core"],
     "libdeflate.h": ["codec"],
+    "libnbd.h": ["image/nbd"],
     "regex": [],
     "iostream": [],
 }
