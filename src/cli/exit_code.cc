@@ -34,6 +34,7 @@ constexpr Rule kRules[] = {
     {"nbd.", ExitCode::kSourceInvalid},
     {"raw.", ExitCode::kSourceInvalid},
     {"vmdk.", ExitCode::kSourceInvalid},
+    {"qcow2.", ExitCode::kSourceInvalid},
     {"source.", ExitCode::kSourceInvalid},
     {"transfer.too_large", ExitCode::kSourceInvalid},
     {"transfer.empty", ExitCode::kSourceInvalid},

@@ -8,6 +8,16 @@
 #include "base/check.h"
 
 namespace vmferry::codec {
+namespace {
+
+Error InflateFailed(libdeflate_result outcome, std::size_t compressed_bytes) {
+  const char* why =
+      outcome == LIBDEFLATE_INSUFFICIENT_SPACE ? "it inflates to too many bytes" : "it is damaged";
+  return Error(ErrorCode::kDataLoss, "codec.inflate_failed",
+               fmt::format("cannot inflate {} bytes of deflate data: {}", compressed_bytes, why));
+}
+
+}  // namespace
 
 struct ZlibInflater::State {
   libdeflate_decompressor* decompressor = libdeflate_alloc_decompressor();
@@ -32,10 +42,18 @@ Result<std::size_t> ZlibInflater::Inflate(std::span<const std::byte> compressed,
       libdeflate_zlib_decompress_ex(state_->decompressor, compressed.data(), compressed.size(),
                                     out.data(), out.size(), &consumed, &written);
   if (outcome == LIBDEFLATE_SUCCESS) return written;
-  const char* why =
-      outcome == LIBDEFLATE_INSUFFICIENT_SPACE ? "it inflates to too many bytes" : "it is damaged";
-  return Error(ErrorCode::kDataLoss, "codec.inflate_failed",
-               fmt::format("cannot inflate {} bytes of deflate data: {}", compressed.size(), why));
+  return InflateFailed(outcome, compressed.size());
+}
+
+Result<std::size_t> ZlibInflater::InflateRaw(std::span<const std::byte> compressed,
+                                             std::span<std::byte> out) {
+  std::size_t consumed = 0;
+  std::size_t written = 0;
+  const libdeflate_result outcome =
+      libdeflate_deflate_decompress_ex(state_->decompressor, compressed.data(), compressed.size(),
+                                       out.data(), out.size(), &consumed, &written);
+  if (outcome == LIBDEFLATE_SUCCESS) return written;
+  return InflateFailed(outcome, compressed.size());
 }
 
 struct Deflater::State {

@@ -27,6 +27,9 @@ class ZlibInflater {
   /// Never writes past `out`. Errors: kDataLoss codec.inflate_failed when the stream is broken or
   /// inflates to more than `out` holds.
   Result<std::size_t> Inflate(std::span<const std::byte> compressed, std::span<std::byte> out);
+  /// The same for a stream without the wrapper (RFC 1951 alone), as QCOW2 has them. What stands
+  /// behind the stream is not looked at.
+  Result<std::size_t> InflateRaw(std::span<const std::byte> compressed, std::span<std::byte> out);
 
  private:
   struct State;

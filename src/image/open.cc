@@ -17,6 +17,7 @@
 #include "image/nbd/nbd_image.h"
 #include "image/nbd/uri.h"
 #include "image/probe.h"
+#include "image/qcow2/qcow2_image.h"
 #include "image/raw/raw_image.h"
 #include "image/vmdk/stream_optimized.h"
 #include "sys/file.h"
@@ -97,9 +98,10 @@ Result<std::unique_ptr<DiskImage>> OpenByFormat(std::unique_ptr<ByteSource> sour
     case Format::kUnknown:
       if (source->SizeBytes() > 0 && !trusted_raw) VMFERRY_RETURN_IF_ERROR(CheckRawName(name));
       return raw::Open(std::move(source));
+    case Format::kQcow2:
+      return qcow2::Open(std::move(source), companions);
     case Format::kVmdkDescriptor:
     case Format::kVmdkCow:
-    case Format::kQcow2:
     case Format::kVhd:
     case Format::kVhdx:
     case Format::kVdi:

@@ -23,6 +23,7 @@ ALLOWED = {
     "image": ["io", "codec", "sys", "base", "image/*"],  # the root opens each format
     "image/raw": ["image", "io", "codec", "sys", "base"],
     "image/nbd": ["image", "codec", "sys", "base"],
+    "image/qcow2": ["image", "io", "codec", "sys", "base"],
     "image/vmdk": ["image", "io", "codec", "sys", "base"],
     "guest": ["image", "io", "codec", "text", "base"],
     "proof": ["image", "io", "codec", "text", "sys", "base"],
@@ -63,6 +64,7 @@ HEAVY = {  # third-party header prefix -> modules whose .cc files may include it
     "isa-l": ["codec", "region/core"],
     "libdeflate.h": ["codec"],
     "libnbd.h": ["image/nbd"],
+    "zstd.h": ["codec"],
     "regex": [],
     "iostream": [],
 }
