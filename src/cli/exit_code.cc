@@ -33,6 +33,7 @@ constexpr Rule kRules[] = {
     {"image.", ExitCode::kSourceInvalid},
     {"nbd.", ExitCode::kSourceInvalid},
     {"raw.", ExitCode::kSourceInvalid},
+    {"vhd.", ExitCode::kSourceInvalid},
     {"vmdk.", ExitCode::kSourceInvalid},
     {"qcow2.", ExitCode::kSourceInvalid},
     {"source.", ExitCode::kSourceInvalid},

@@ -19,6 +19,7 @@
 #include "image/probe.h"
 #include "image/qcow2/qcow2_image.h"
 #include "image/raw/raw_image.h"
+#include "image/vhd/vhd_image.h"
 #include "image/vmdk/stream_optimized.h"
 #include "sys/file.h"
 
@@ -100,9 +101,10 @@ Result<std::unique_ptr<DiskImage>> OpenByFormat(std::unique_ptr<ByteSource> sour
       return raw::Open(std::move(source));
     case Format::kQcow2:
       return qcow2::Open(std::move(source), companions);
+    case Format::kVhd:
+      return vhd::Open(std::move(source), companions);
     case Format::kVmdkDescriptor:
     case Format::kVmdkCow:
-    case Format::kVhd:
     case Format::kVhdx:
     case Format::kVdi:
     case Format::kQed:
@@ -112,7 +114,6 @@ Result<std::unique_ptr<DiskImage>> OpenByFormat(std::unique_ptr<ByteSource> sour
     case Format::kCompressed:
       break;
   }
-  static_cast<void>(companions);
   return UnsupportedFormat(format);
 }
 

@@ -114,8 +114,6 @@ TEST(OpenDisk, NamesFormatsThatAreNotReadYet) {
   };
   const std::vector<Case> cases = {
       {"vhdx", 0, "vhdxfile", "VHDX"},
-      {"vhd", 0, "conectix", "VHD"},
-      {"vhd", 4096 - 512, "conectix", "VHD"},  // fixed: only the footer tells
       {"vdi", 64, "\x7f\x10\xda\xbe", "VDI"},
       {"qed", 0, std::string("QED\0", 4), "QED"},
       {"vmdk", 0, "COWD", "ESX COWD"},
@@ -152,8 +150,6 @@ TEST(OpenDisk, NamesWhatQemuImgMakes) {
   };
   for (const Case& tested :
        {Case{"vhdx", "subformat=dynamic", "image.unsupported_format"},
-        Case{"vpc", "subformat=dynamic", "image.unsupported_format"},
-        Case{"vpc", "subformat=fixed", "image.unsupported_format"},
         Case{"vdi", "static=off", "image.unsupported_format"},
         Case{"vmdk", "subformat=monolithicSparse", "vmdk.header.not_stream_optimized"},
         Case{"vmdk", "subformat=monolithicFlat", "image.unsupported_format"},

@@ -94,9 +94,11 @@ Result<Format> Probe(const ByteSource& source) {
   if (IsOvf(head)) return Format::kOvf;
   // A fixed VHD is a raw disk with a footer in its last sector.
   if (source.SizeBytes() >= 2 * kSectorBytes) {
-    std::array<std::byte, 8> footer;
+    // Those of Virtual PC before 2004 have 511 bytes.
+    std::array<std::byte, 9> footer;
     VMFERRY_RETURN_IF_ERROR(source.ReadAt(source.SizeBytes() - kSectorBytes, footer));
-    if (AsText(footer) == "conectix") return Format::kVhd;
+    const std::string_view text = AsText(footer);
+    if (text.starts_with("conectix") || text.ends_with("conectix")) return Format::kVhd;
   }
   return Format::kUnknown;
 }

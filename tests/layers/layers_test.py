@@ -24,6 +24,7 @@ ALLOWED = {
     "image/raw": ["image", "io", "codec", "sys", "base"],
     "image/nbd": ["image", "codec", "sys", "base"],
     "image/qcow2": ["image", "io", "codec", "sys", "base"],
+    "image/vhd": ["image", "io", "codec", "sys", "base"],
     "image/vmdk": ["image", "io", "codec", "sys", "base"],
     "guest": ["image", "io", "codec", "text", "base"],
     "proof": ["image", "io", "codec", "text", "sys", "base"],
