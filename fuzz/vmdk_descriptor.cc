@@ -14,7 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto descriptor =
       image::vmdk::ParseDescriptor(AsText(std::as_bytes(std::span(data, size))));
   if (!descriptor) return 0;
-  const bool accepted = image::vmdk::CheckStreamOptimized(*descriptor, 4096, 128).has_value();
+  const bool accepted = image::vmdk::CheckEmbedded(*descriptor, 4096, 128).has_value();
   if (!accepted) return 0;
   // A descriptor that was accepted names one file, and none outside its folder.
   VMFERRY_CHECK(descriptor->extents.size() == 1);

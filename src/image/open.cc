@@ -20,7 +20,7 @@
 #include "image/qcow2/qcow2_image.h"
 #include "image/raw/raw_image.h"
 #include "image/vhd/vhd_image.h"
-#include "image/vmdk/stream_optimized.h"
+#include "image/vmdk/vmdk_image.h"
 #include "sys/file.h"
 
 namespace vmferry::image {
@@ -95,7 +95,9 @@ Result<std::unique_ptr<DiskImage>> OpenByFormat(std::unique_ptr<ByteSource> sour
                                                 Companions& companions) {
   switch (format) {
     case Format::kVmdkSparse:
-      return vmdk::OpenStreamOptimized(std::move(source));
+    case Format::kVmdkDescriptor:
+    case Format::kVmdkCow:
+      return vmdk::Open(std::move(source), companions);
     case Format::kUnknown:
       if (source->SizeBytes() > 0 && !trusted_raw) VMFERRY_RETURN_IF_ERROR(CheckRawName(name));
       return raw::Open(std::move(source));
@@ -103,8 +105,6 @@ Result<std::unique_ptr<DiskImage>> OpenByFormat(std::unique_ptr<ByteSource> sour
       return qcow2::Open(std::move(source), companions);
     case Format::kVhd:
       return vhd::Open(std::move(source), companions);
-    case Format::kVmdkDescriptor:
-    case Format::kVmdkCow:
     case Format::kVhdx:
     case Format::kVdi:
     case Format::kQed:

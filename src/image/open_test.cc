@@ -116,8 +116,6 @@ TEST(OpenDisk, NamesFormatsThatAreNotReadYet) {
       {"vhdx", 0, "vhdxfile", "VHDX"},
       {"vdi", 64, "\x7f\x10\xda\xbe", "VDI"},
       {"qed", 0, std::string("QED\0", 4), "QED"},
-      {"vmdk", 0, "COWD", "ESX COWD"},
-      {"vmdk", 0, "# Disk DescriptorFile\n", "VMDK descriptor"},
       {"ova", 257, "ustar", "OVA"},
       {"ovf", 0, "<?xml version=\"1.0\"?><Envelope>", "OVF"},
       {"gz", 0, "\x1f\x8b\x08", "compressed"},
@@ -148,12 +146,8 @@ TEST(OpenDisk, NamesWhatQemuImgMakes) {
     const char* options;
     const char* reason;
   };
-  for (const Case& tested :
-       {Case{"vhdx", "subformat=dynamic", "image.unsupported_format"},
-        Case{"vdi", "static=off", "image.unsupported_format"},
-        Case{"vmdk", "subformat=monolithicSparse", "vmdk.header.not_stream_optimized"},
-        Case{"vmdk", "subformat=monolithicFlat", "image.unsupported_format"},
-        Case{"vmdk", "subformat=twoGbMaxExtentSparse", "image.unsupported_format"}}) {
+  for (const Case& tested : {Case{"vhdx", "subformat=dynamic", "image.unsupported_format"},
+                             Case{"vdi", "static=off", "image.unsupported_format"}}) {
     const auto path = folder / "disk";
     const auto made = RunTool(
         {"qemu-img", "create", "-q", "-f", tested.format, "-o", tested.options, path, "8M"});

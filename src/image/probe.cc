@@ -21,8 +21,11 @@ struct Signature {
 
 constexpr std::array kSignatures = std::to_array<Signature>({
     {0, "KDMV"sv, Format::kVmdkSparse},
+    {0, "\xbe\xba\xfe\xca\0\0\0\0\1\0\0\0\2\0\0\0"sv, Format::kVmdkSparse},  // seSparse
     {0, "COWD"sv, Format::kVmdkCow},
     {0, "# Disk DescriptorFile"sv, Format::kVmdkDescriptor},
+    {0, "# Disk Descriptorfile"sv, Format::kVmdkDescriptor},
+    {0, "# disk descriptorfile"sv, Format::kVmdkDescriptor},
     {0, "QFI\xfb"sv, Format::kQcow2},
     {0, "conectix"sv, Format::kVhd},  // dynamic: a copy of the footer comes first
     {0, "vhdxfile"sv, Format::kVhdx},

@@ -11,9 +11,10 @@
 #include <string>
 
 #include "base/byte_reader.h"
+#include "image/companions.h"
 #include "image/open.h"
 #include "image/vmdk/header.h"
-#include "image/vmdk/stream_optimized.h"
+#include "image/vmdk/vmdk_image.h"
 #include "sys/file.h"
 #include "testing/fake_random.h"
 #include "testing/temp_dir.h"
@@ -46,7 +47,7 @@ VmdkBuilder MakeBuilder(VmdkBuilder::Layout layout) {
 
 /// The reason why the disk cannot be opened or read in full; "" when it can.
 std::string Refusal(Bytes bytes) {
-  const auto disk = OpenStreamOptimized(MakeMemorySource(std::move(bytes)));
+  const auto disk = Open(MakeMemorySource(std::move(bytes)), NoCompanions());
   if (!disk) return disk.error().reason();
   Bytes guest((*disk)->SizeBytes());
   const auto read = (*disk)->Read(0, guest);
@@ -88,13 +89,13 @@ TEST(VmdkCorruption, Header) {
   ExpectRefusals(
       builder,
       {
-          U32("magic", 0, 0, "vmdk.header.magic"),
+          U32("magic", 0, 0, "vmdk.descriptor.signature"),
           U32("version 0", 4, 0, "vmdk.header.version"),
           U32("version 1", 4, 1, ""),
           U32("version 2", 4, 2, ""),
           U32("version 4", 4, 4, "vmdk.header.version"),
           U32("version all ones", 4, ~0U, "vmdk.header.version"),
-          U32("flags: monolithic sparse", 8, flags & 0xffff, "vmdk.header.not_stream_optimized"),
+          U32("flags: monolithic sparse", 8, flags & 0xffff, "vmdk.header.compression"),
           U32("flags: compressed only", 8, flags & ~kFlagMarkers, "vmdk.header.flags"),
           U32("flags: markers only", 8, flags & ~kFlagCompressed, "vmdk.header.flags"),
           U32("flags: unknown", 8, flags | 8, "vmdk.header.flags"),
@@ -116,7 +117,7 @@ TEST(VmdkCorruption, Header) {
           U64("descriptor at the header", 28, 0, "vmdk.header.descriptor"),
           U64("descriptor outside", 28, file_sectors, "vmdk.header.descriptor"),
           U64("descriptor offset overflows", 28, kAllOnes, "vmdk.header.descriptor"),
-          U64("descriptor elsewhere", 28, 3, "vmdk.descriptor.signature"),
+          U64("descriptor elsewhere", 28, 3, "vmdk.extent.alone"),
           U64("descriptor of no sectors", 36, 0, "vmdk.header.descriptor"),
           U64("descriptor of 1 MiB and a sector", 36, 2049, "vmdk.header.descriptor"),
           U64("descriptor size all ones", 36, kAllOnes, "vmdk.header.descriptor"),
@@ -241,14 +242,14 @@ TEST(VmdkCorruption, DirectoryThatWouldNotFitInMemory) {
 
 /// Cuts the file at every byte; nothing but padding may be missed without an error.
 void ExpectNoCutGoesUnnoticed(const Bytes& whole, std::size_t step) {
-  const auto disk = OpenStreamOptimized(MakeMemorySource(whole));
+  const auto disk = Open(MakeMemorySource(whole), NoCompanions());
   ASSERT_TRUE(disk.has_value()) << disk.error().ToString();
   Bytes expected((*disk)->SizeBytes());
   ASSERT_TRUE((*disk)->Read(0, expected).has_value());
   std::size_t unnoticed = 0;
   for (std::size_t size = 0; size < whole.size(); size += step) {
     Bytes cut(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
-    const auto opened = OpenStreamOptimized(MakeMemorySource(std::move(cut)));
+    const auto opened = Open(MakeMemorySource(std::move(cut)), NoCompanions());
     if (!opened) {
       ASSERT_FALSE(opened.error().reason().empty());
       continue;
@@ -309,7 +310,7 @@ TEST(VmdkCorruption, RandomDamageNeverReadsWrongBytesSilentlyProperty) {
     const VmdkBuilder builder = MakeBuilder(layout);
     const Bytes good = builder.Build();
     Bytes guest(builder.capacity_sectors * 512);
-    const auto disk = OpenStreamOptimized(MakeMemorySource(good));
+    const auto disk = Open(MakeMemorySource(good), NoCompanions());
     ASSERT_TRUE(disk.has_value() && (*disk)->Read(0, guest).has_value());
     const Bytes zeros(4096);
     Bytes grain(4096);
@@ -318,7 +319,7 @@ TEST(VmdkCorruption, RandomDamageNeverReadsWrongBytesSilentlyProperty) {
       testing::FakeRandom random(seed);
       Bytes bad = good;
       bad[random.Below(bad.size())] ^= static_cast<std::byte>(1U << random.Below(8));
-      const auto opened = OpenStreamOptimized(MakeMemorySource(std::move(bad)));
+      const auto opened = Open(MakeMemorySource(std::move(bad)), NoCompanions());
       if (!opened || (*opened)->SizeBytes() != guest.size()) continue;
       for (std::uint64_t offset = 0; offset + 4096 <= guest.size(); offset += 4096) {
         if (!(*opened)->Read(offset, grain).has_value()) continue;

@@ -31,4 +31,13 @@ inline Error Unsupported(std::string_view reason, std::string message,
       .WithRemedy(kConvertRemedy);
 }
 
+/// A file that is only a part of a disk was given instead of the disk.
+inline Error ExtentAlone(std::string_view why, const char* file = __builtin_FILE(),
+                         int line = __builtin_LINE()) {
+  std::string message = "this file is one extent of a VMDK, not the disk: ";
+  message += why;
+  return Error(ErrorCode::kInvalidArgument, "vmdk.extent.alone", std::move(message), file, line)
+      .WithRemedy("give the descriptor instead: the small .vmdk text file that names this one");
+}
+
 }  // namespace vmferry::image::vmdk

@@ -6,10 +6,13 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
 #include <optional>
+#include <system_error>
 
 #include "base/units.h"
 #include "image/vmdk/damage.h"
+#include "image/vmdk/header.h"
 
 namespace vmferry::image::vmdk {
 namespace {
@@ -73,7 +76,12 @@ Result<ExtentLine> ParseExtentLine(std::string_view line, std::size_t line_numbe
   const auto file_name = TakeQuoted(line);
   if (!file_name) return Syntax(line_number, "is an extent whose file name is not in quotes");
   extent.file_name = *file_name;
-  extent.has_offset = !Trim(line).empty();
+  const std::string_view offset = TakeWord(line);
+  if (offset.empty()) return extent;
+  const auto offset_sectors = ParseUint(offset);
+  if (!offset_sectors) return Syntax(line_number, "is an extent with an offset that is no number");
+  extent.offset_sectors = *offset_sectors;
+  extent.has_device = !Trim(line).empty();
   return extent;
 }
 
@@ -89,26 +97,33 @@ Result<KeyValue> ParseKeyValue(std::string_view line, std::size_t line_number) {
     return Syntax(line_number, "is neither an extent nor a key with a value");
   const std::string_view key = Trim(line.substr(0, equals));
   std::string_view value = Trim(line.substr(equals + 1));
+  // The database is for people and for VMware's products: comments in it hold what they like.
+  const bool is_database = key.starts_with("ddb.");
   if (key.empty() || key.find_first_of(" \t\"") != key.npos) {
     return Syntax(line_number, "has a key that is not one word");
   }
   if (!value.empty() && value.front() == '"') {
     const auto quoted = TakeQuoted(value);
-    if (!quoted || !Trim(value).empty()) return Syntax(line_number, "has unbalanced quotes");
-    value = *quoted;
-  } else if (value.find('"') != value.npos) {
+    if (quoted && Trim(value).empty()) {
+      value = *quoted;
+    } else if (!is_database) {
+      return Syntax(line_number, "has unbalanced quotes");
+    }
+  } else if (value.find('"') != value.npos && !is_database) {
     return Syntax(line_number, "has unbalanced quotes");
   }
   return KeyValue{key, value};
 }
 
 Result<void> StoreKey(Descriptor& descriptor, const KeyValue& pair) {
-  const std::array<std::pair<std::string_view, std::string*>, 3> known = {
+  const std::array<std::pair<std::string_view, std::string*>, 5> known = {
       {{"createType", &descriptor.create_type},
        {"CID", &descriptor.content_id},
-       {"parentCID", &descriptor.parent_content_id}}};
+       {"parentCID", &descriptor.parent_content_id},
+       {"parentFileNameHint", &descriptor.parent_hint},
+       {"encoding", &descriptor.encoding}}};
   for (const auto& [key, field] : known) {
-    if (pair.key != key) continue;
+    if (!SameLetters(pair.key, key)) continue;
     // Two answers to one question: readers would disagree about which counts.
     if (!field->empty()) {
       return Damage("vmdk.descriptor.duplicate",
@@ -143,6 +158,96 @@ bool IsPlainFileName(std::string_view name) {
   return !name.empty() && name != "." && name != ".." && name.find_first_of("/\\:") == name.npos;
 }
 
+std::string Spelled(const ExtentLine& extent) {
+  return fmt::format("'{} {} {} \"{}\"'", extent.access, extent.sectors, extent.type,
+                     extent.file_name.substr(0, 200));
+}
+
+template <std::size_t N>
+bool Contains(const std::array<std::string_view, N>& list, std::string_view word) {
+  return std::find(list.begin(), list.end(), word) != list.end();
+}
+
+/// Types whose bytes are in files beside the descriptor. vmfsThin and the like are what VMware's
+/// programming interfaces call a vmfs disk; some tools write them.
+constexpr std::array<std::string_view, 14> kFileTypes = {"monolithicSparse",
+                                                         "streamOptimized",
+                                                         "monolithicFlat",
+                                                         "twoGbMaxExtentSparse",
+                                                         "twoGbMaxExtentFlat",
+                                                         "2GbMaxExtentSparse",
+                                                         "2GbMaxExtentFlat",
+                                                         "vmfs",
+                                                         "vmfsThin",
+                                                         "vmfsPreallocated",
+                                                         "vmfsEagerZeroedThick",
+                                                         "vmfsSparse",
+                                                         "seSparse",
+                                                         "custom"};
+/// Types whose bytes are on a device.
+constexpr std::array<std::string_view, 8> kDeviceTypes = {
+    "fullDevice",       "partitionedDevice",           "vmfsRaw", "vmfsRDM", "vmfsRDMP",
+    "vmfsRawDeviceMap", "vmfsPassthroughRawDeviceMap", "vmfsRDMp"};
+
+// VMDK 5.0, "The Header": createType.
+Result<void> CheckCreateType(std::string_view type) {
+  if (Contains(kFileTypes, type)) return {};
+  if (Contains(kDeviceTypes, type)) {
+    return Error(ErrorCode::kUnimplemented, "vmdk.descriptor.create_type",
+                 fmt::format("this VMDK is of type '{}': a raw device mapping or physical disk, "
+                             "whose bytes are on a device and not in files",
+                             type))
+        .WithRemedy(
+            "copy the device to a file where it is attached, or clone the disk to type thin or "
+            "thick first: vmkfstools -i SOURCE.vmdk -d thin NEW.vmdk");
+  }
+  return Unsupported("vmdk.descriptor.create_type",
+                     fmt::format("the VMDK descriptor says createType '{}', which is not known",
+                                 type.substr(0, 80)));
+}
+
+constexpr std::array<std::string_view, 6> kFileExtents = {"FLAT",       "VMFS",     "SPARSE",
+                                                          "VMFSSPARSE", "SESPARSE", "ZERO"};
+
+// VMDK 5.0, "Extent Description".
+Result<void> CheckExtent(const ExtentLine& extent) {
+  if (!Contains(kFileExtents, extent.type)) {
+    const bool device = extent.type.starts_with("VMFSRDM") || extent.type == "VMFSRAW";
+    return Unsupported(
+        "vmdk.descriptor.extent_type",
+        fmt::format("the VMDK descriptor's extent {} is of a type that {}", Spelled(extent),
+                    device ? "stands for a device, a raw device mapping" : "is not known"));
+  }
+  if (extent.sectors == 0) {
+    return Damage("vmdk.descriptor.bad_extent",
+                  fmt::format("the VMDK descriptor's extent {} is empty", Spelled(extent)));
+  }
+  const bool zero = extent.type == "ZERO";
+  if (zero != extent.file_name.empty()) {
+    return Damage("vmdk.descriptor.bad_extent",
+                  fmt::format("the VMDK descriptor's extent {} {}", Spelled(extent),
+                              zero ? "is zero and names a file" : "names no file"));
+  }
+  if (extent.has_device) {
+    return Unsupported(
+        "vmdk.descriptor.extent_type",
+        fmt::format("the VMDK descriptor's extent {} is a part of a device", Spelled(extent)));
+  }
+  const bool flat = extent.type == "FLAT" || extent.type == "VMFS";
+  if (!flat && extent.offset_sectors != 0) {
+    return Damage("vmdk.descriptor.bad_extent",
+                  fmt::format("the VMDK descriptor's extent {} begins at sector {} of its file; "
+                              "only flat extents can",
+                              Spelled(extent), extent.offset_sectors));
+  }
+  if (!zero && extent.access == "NOACCESS") {
+    return Unsupported("vmdk.descriptor.no_access",
+                       fmt::format("the VMDK descriptor says that its extent {} may not be read",
+                                   Spelled(extent)));
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string_view Descriptor::Entry(std::string_view key) const {
@@ -152,7 +257,9 @@ std::string_view Descriptor::Entry(std::string_view key) const {
   return {};
 }
 
-bool LooksLikeDescriptor(std::string_view text) { return text.starts_with(kSignature); }
+bool LooksLikeDescriptor(std::string_view text) {
+  return SameLetters(text.substr(0, kSignature.size()), kSignature);
+}
 
 Result<Descriptor> ParseDescriptor(std::string_view text) {
   text = text.substr(0, text.find('\0'));
@@ -176,36 +283,54 @@ Result<Descriptor> ParseDescriptor(std::string_view text) {
   return descriptor;
 }
 
-Result<void> CheckStreamOptimized(const Descriptor& descriptor, std::uint64_t capacity_sectors,
-                                  std::uint64_t grain_sectors) {
+Result<std::string> NormalContentId(std::string_view id) {
+  // VMDK 5.0, "The Header": CID is a random 32-bit number in hexadecimal.
+  std::uint32_t value = 0;
+  const auto [end, failure] = std::from_chars(id.data(), id.data() + id.size(), value, 16);
+  if (failure != std::errc() || end != id.data() + id.size()) {
+    return Damage(
+        "vmdk.descriptor.content_id",
+        fmt::format("the VMDK descriptor has a content id '{}', which is no 32-bit number",
+                    id.substr(0, 40)));
+  }
+  return fmt::format("{:08x}", value);
+}
+
+Result<bool> HasParent(const Descriptor& descriptor) {
+  // VMDK 5.0, "The Header": parentCID is ffffffff unless the disk is a difference to a parent.
+  std::string parent(kNoParent);
+  if (!descriptor.parent_content_id.empty()) {
+    VMFERRY_ASSIGN_OR_RETURN(parent, NormalContentId(descriptor.parent_content_id));
+  }
+  if (parent != kNoParent) return true;
+  if (descriptor.parent_hint.empty()) return false;
+  return Unsupported("vmdk.descriptor.has_parent",
+                     fmt::format("the VMDK descriptor names a parent disk '{}', but says by "
+                                 "parentCID that there is none",
+                                 descriptor.parent_hint.substr(0, 200)));
+}
+
+Result<void> CheckEmbedded(const Descriptor& descriptor, std::uint64_t capacity_sectors,
+                           std::uint64_t grain_sectors) {
   // VMDK 5.0, "The Header": createType.
-  if (descriptor.create_type != "streamOptimized") {
+  if (descriptor.create_type != "streamOptimized" && descriptor.create_type != "monolithicSparse") {
     return Unsupported("vmdk.descriptor.create_type",
-                       fmt::format("the VMDK descriptor says createType '{}', not streamOptimized",
+                       fmt::format("the VMDK descriptor says createType '{}', but lies inside a "
+                                   "file of monolithicSparse or streamOptimized layout",
                                    descriptor.create_type));
   }
-  // VMDK 5.0, "The Header": parentCID is ffffffff unless the disk is a difference to a parent.
-  if (!SameLetters(descriptor.parent_content_id, kNoParent) ||
-      !descriptor.Entry("parentFileNameHint").empty()) {
-    return Unsupported(
-        "vmdk.descriptor.has_parent",
-        fmt::format("this VMDK holds only differences to a parent disk (parentCID '{}')",
-                    descriptor.parent_content_id));
-  }
-  // VMDK 5.0, "Extent Description": a stream-optimised disk is one sparse extent, this very file.
+  // VMDK 5.0, "Extent Description": such a disk is one sparse extent, this very file.
   if (descriptor.extents.size() != 1) {
-    return Damage(
-        "vmdk.descriptor.bad_extent",
-        fmt::format("the VMDK descriptor lists {} extents; a stream-optimised disk has one",
-                    descriptor.extents.size()));
+    return Damage("vmdk.descriptor.bad_extent",
+                  fmt::format("the VMDK descriptor lists {} extents; a disk of one file has one",
+                              descriptor.extents.size()));
   }
   const ExtentLine& extent = descriptor.extents.front();
-  if (extent.type != "SPARSE" || extent.access == "NOACCESS" || extent.has_offset ||
-      !IsPlainFileName(extent.file_name)) {
+  if (extent.type != "SPARSE" || extent.access == "NOACCESS" || extent.offset_sectors != 0 ||
+      extent.has_device || !IsPlainFileName(extent.file_name)) {
     return Damage(
         "vmdk.descriptor.bad_extent",
-        fmt::format("the VMDK descriptor's extent '{} {} {} \"{}\"' is not the file itself",
-                    extent.access, extent.sectors, extent.type, extent.file_name));
+        fmt::format("the VMDK descriptor's extent {} is not the file itself", Spelled(extent)));
   }
   // VirtualBox rounds the header's capacity up to whole grains and keeps the exact size here.
   if (extent.sectors > capacity_sectors || capacity_sectors - extent.sectors >= grain_sectors) {
@@ -214,6 +339,54 @@ Result<void> CheckStreamOptimized(const Descriptor& descriptor, std::uint64_t ca
                               extent.sectors, capacity_sectors));
   }
   return {};
+}
+
+Result<void> CheckSeparate(const Descriptor& descriptor) {
+  VMFERRY_RETURN_IF_ERROR(CheckCreateType(descriptor.create_type));
+  if (descriptor.extents.empty()) {
+    return Damage("vmdk.descriptor.bad_extent", "the VMDK descriptor lists no extents");
+  }
+  std::uint64_t total_sectors = 0;
+  for (const ExtentLine& extent : descriptor.extents) {
+    VMFERRY_RETURN_IF_ERROR(CheckExtent(extent));
+    // Neither addend is above the limit, so that the sum fits.
+    total_sectors += std::min(extent.sectors, kMaxCapacitySectors + 1);
+    if (total_sectors <= kMaxCapacitySectors) continue;
+    return Damage("vmdk.descriptor.capacity",
+                  fmt::format("the extents of the VMDK descriptor have more than {} sectors",
+                              kMaxCapacitySectors));
+  }
+  return {};
+}
+
+std::uint64_t TotalSectors(const Descriptor& descriptor) {
+  std::uint64_t sectors = 0;
+  for (const ExtentLine& extent : descriptor.extents) sectors += extent.sectors;
+  return sectors;
+}
+
+std::string FromWindows1252(std::string_view text) {
+  // The 32 places where windows-1252 differs from Latin-1; 0 where it has nothing.
+  constexpr std::array<std::uint16_t, 32> kUpper = {
+      0x20ac, 0,      0x201a, 0x0192, 0x201e, 0x2026, 0x2020, 0x2021, 0x02c6, 0x2030, 0x0160,
+      0x2039, 0x0152, 0,      0x017d, 0,      0,      0x2018, 0x2019, 0x201c, 0x201d, 0x2022,
+      0x2013, 0x2014, 0x02dc, 0x2122, 0x0161, 0x203a, 0x0153, 0,      0x017e, 0x0178};
+  std::string utf8;
+  for (const char c : text) {
+    unsigned code = static_cast<unsigned char>(c);
+    if (code >= 0x80 && code < 0xa0 && kUpper[code - 0x80] != 0) code = kUpper[code - 0x80];
+    if (code < 0x80) {
+      utf8 += static_cast<char>(code);
+    } else if (code < 0x800) {
+      utf8 += static_cast<char>(0xc0 | (code >> 6));
+      utf8 += static_cast<char>(0x80 | (code & 0x3f));
+    } else {
+      utf8 += static_cast<char>(0xe0 | (code >> 12));
+      utf8 += static_cast<char>(0x80 | ((code >> 6) & 0x3f));
+      utf8 += static_cast<char>(0x80 | (code & 0x3f));
+    }
+  }
+  return utf8;
 }
 
 }  // namespace vmferry::image::vmdk

@@ -33,7 +33,9 @@ std::string Replaced(std::string_view what, std::string_view with) {
 std::string Refusal(std::string_view text) {
   const auto descriptor = ParseDescriptor(text);
   if (!descriptor) return descriptor.error().reason();
-  const auto checked = CheckStreamOptimized(*descriptor, 4096, 128);
+  const auto parent = HasParent(*descriptor);
+  if (!parent) return parent.error().reason();
+  const auto checked = CheckEmbedded(*descriptor, 4096, 128);
   return checked ? "" : checked.error().reason();
 }
 
@@ -110,8 +112,8 @@ TEST(VmdkDescriptor, RefusesDisksThatAreMoreThanThisFile) {
       {Replaced("\"streamOptimized\"", "\"monolithicFlat\""), "vmdk.descriptor.create_type"},
       {Replaced("\"streamOptimized\"", "\"streamoptimized\""), "vmdk.descriptor.create_type"},
       {Replaced("createType=\"streamOptimized\"", ""), "vmdk.descriptor.create_type"},
-      {Replaced("parentCID=ffffffff", "parentCID=12345678"), "vmdk.descriptor.has_parent"},
-      {Replaced("parentCID=ffffffff", ""), "vmdk.descriptor.has_parent"},
+      {Replaced("parentCID=ffffffff", "parentCID=1234567890"), "vmdk.descriptor.content_id"},
+      {Replaced("parentCID=ffffffff", "parentCID=-1"), "vmdk.descriptor.content_id"},
       {Replaced("version=1", "parentFileNameHint=\"base.vmdk\""), "vmdk.descriptor.has_parent"},
       {Replaced(extent, ""), bad},
       {Replaced(extent, extent + "\n" + extent), bad},

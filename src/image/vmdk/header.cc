@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::uint32_t kKnownFlags =
     kFlagNewlineTest | kFlagRedundantDirectory | kFlagZeroGrains | kFlagCompressed | kFlagMarkers;
+constexpr std::uint16_t kCompressNone = 0;
 constexpr std::uint16_t kCompressDeflate = 1;
 
 /// Fields that only the checks need.
@@ -24,24 +25,23 @@ struct RawFields {
 
 Result<void> CheckFlags(const Header& header, const RawFields& raw) {
   // VMDK 5.0, "Hosted Sparse Extents": bit 16 says grains are compressed, bit 17 that there are
-  // markers. Both together make the stream-optimised layout; neither makes a monolithic sparse one.
+  // markers. Both together make the stream-optimised layout; neither makes a hosted sparse one.
   constexpr std::uint32_t kBoth = kFlagCompressed | kFlagMarkers;
-  if ((header.flags & kBoth) == 0) {
-    return Unsupported("vmdk.header.not_stream_optimized",
-                       "this VMDK is a monolithic sparse disk, which is not read yet");
-  }
-  if ((header.flags & kBoth) != kBoth || (header.flags & ~kKnownFlags) != 0) {
+  const std::uint32_t layout = header.flags & kBoth;
+  if ((layout != 0 && layout != kBoth) || (header.flags & ~kKnownFlags) != 0) {
     return Damage(
         "vmdk.header.flags",
         fmt::format("the VMDK header has flags {:#x}; a stream-optimised disk has bits 16 "
-                    "and 17 and none beyond {:#x}",
+                    "and 17, a sparse one neither, and none has any beyond {:#x}",
                     header.flags, kKnownFlags));
   }
-  // VMDK 5.0, "Hosted Sparse Extents": compressAlgorithm is COMPRESSION_DEFLATE (1).
-  if (raw.compression != kCompressDeflate) {
-    return Damage("vmdk.header.compression",
-                  fmt::format("the VMDK header names compression method {}, not 1 (deflate)",
-                              raw.compression));
+  // VMDK 5.0, "Hosted Sparse Extents": compressAlgorithm is COMPRESSION_DEFLATE (1) or, when
+  // grains are not compressed, COMPRESSION_NONE (0).
+  if (raw.compression != (header.compressed() ? kCompressDeflate : kCompressNone)) {
+    return Damage(
+        "vmdk.header.compression",
+        fmt::format("the VMDK header names compression method {} for grains that are {}",
+                    raw.compression, header.compressed() ? "compressed" : "not compressed"));
   }
   // VMDK 5.0, "Hosted Sparse Extents": these bytes reveal a transfer that translated line ends.
   if ((header.flags & kFlagNewlineTest) != 0 && raw.newlines != 0x0a0d200a) {
@@ -62,37 +62,19 @@ Result<void> CheckGeometry(const Header& header, const RawFields& raw) {
                     header.capacity_sectors, kMaxCapacitySectors));
   }
   // VMDK 5.0, "Hosted Sparse Extents": grainSize is a power of two, at least 8 sectors.
+  const std::uint64_t max_sectors = header.compressed() ? kMaxGrainSectors : kMaxPlainGrainSectors;
   if (!std::has_single_bit(header.grain_sectors) || header.grain_sectors < kMinGrainSectors ||
-      header.grain_sectors > kMaxGrainSectors) {
+      header.grain_sectors > max_sectors) {
     return Damage("vmdk.header.grain_size",
                   fmt::format("the VMDK header gives grains of {} sectors; a power of two from {} "
                               "to {} is possible",
-                              header.grain_sectors, kMinGrainSectors, kMaxGrainSectors));
+                              header.grain_sectors, kMinGrainSectors, max_sectors));
   }
   // VMDK 5.0, "Hosted Sparse Extents": numGTEsPerGT is 512.
   if (raw.entries_per_table != kEntriesPerTable) {
     return Damage("vmdk.header.table_size",
                   fmt::format("the VMDK header gives grain tables of {} entries, not {}",
                               raw.entries_per_table, kEntriesPerTable));
-  }
-  return {};
-}
-
-Result<void> CheckPlaces(const Header& header) {
-  // VMDK 5.0, "Hosted Sparse Extents": descriptorOffset and descriptorSize tell where the embedded
-  // descriptor is; sector 0 is the header itself.
-  if (header.descriptor_offset_sectors == 0 || header.descriptor_sectors == 0 ||
-      header.descriptor_sectors > kMaxDescriptorSectors) {
-    return Damage("vmdk.header.descriptor",
-                  fmt::format("the VMDK header places the descriptor at sector {} with {} sectors; "
-                              "it must be embedded and at most {} sectors long",
-                              header.descriptor_offset_sectors, header.descriptor_sectors,
-                              kMaxDescriptorSectors));
-  }
-  // VMDK 5.0, "Stream-Optimized Compressed Sparse Extents": gdOffset, or GD_AT_END.
-  if (header.directory_offset_sectors == 0) {
-    return Damage("vmdk.header.directory",
-                  "the VMDK header places the grain directory at sector 0, which is the header");
   }
   return {};
 }
@@ -111,7 +93,7 @@ Result<Header> ParseHeader(std::span<const std::byte> bytes) {
   header.descriptor_offset_sectors = reader.U64Le();
   header.descriptor_sectors = reader.U64Le();
   raw.entries_per_table = reader.U32Le();
-  reader.U64Le();  // rgdOffset: the redundant copy is not used
+  header.redundant_directory_offset_sectors = reader.U64Le();
   header.directory_offset_sectors = reader.U64Le();
   header.overhead_sectors = reader.U64Le();
   header.unclean_shutdown = reader.U8() != 0;
@@ -135,8 +117,30 @@ Result<Header> ParseHeader(std::span<const std::byte> bytes) {
   }
   VMFERRY_RETURN_IF_ERROR(CheckFlags(header, raw));
   VMFERRY_RETURN_IF_ERROR(CheckGeometry(header, raw));
-  VMFERRY_RETURN_IF_ERROR(CheckPlaces(header));
+  // VMDK 5.0, "Stream-Optimized Compressed Sparse Extents": gdOffset, or GD_AT_END.
+  if (header.directory_offset_sectors == 0) {
+    return Damage("vmdk.header.directory",
+                  "the VMDK header places the grain directory at sector 0, which is the header");
+  }
   return header;
+}
+
+Result<void> CheckEmbeddedDescriptor(const Header& header) {
+  // VMDK 5.0, "Hosted Sparse Extents": descriptorOffset and descriptorSize tell where the embedded
+  // descriptor is; both are 0 in the extents of a disk that has its descriptor in another file.
+  if (header.descriptor_offset_sectors == 0 && header.descriptor_sectors == 0) {
+    return ExtentAlone("it has no descriptor");
+  }
+  // Sector 0 is the header itself.
+  if (header.descriptor_offset_sectors == 0 || header.descriptor_sectors == 0 ||
+      header.descriptor_sectors > kMaxDescriptorSectors) {
+    return Damage("vmdk.header.descriptor",
+                  fmt::format("the VMDK header places the descriptor at sector {} with {} sectors; "
+                              "it must be embedded and at most {} sectors long",
+                              header.descriptor_offset_sectors, header.descriptor_sectors,
+                              kMaxDescriptorSectors));
+  }
+  return {};
 }
 
 }  // namespace vmferry::image::vmdk

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The sparse extent header: sector 0 of a hosted sparse or stream-optimised VMDK, and the footer of
-// one whose grain directory comes last.
+// The sparse extent header: sector 0 of a hosted sparse or stream-optimised extent, and the footer
+// of one whose grain directory comes last.
 //
 // Specification: VMware "Virtual Disk Format 5.0", section "Hosted Sparse Extents".
 
@@ -30,10 +30,12 @@ inline constexpr std::uint64_t kDirectoryAtEnd = ~std::uint64_t{0};
 
 /// 64 TiB: EC2's largest volume (io2 Block Express), and beyond what VMware calls a sparse disk.
 inline constexpr std::uint64_t kMaxCapacitySectors = 64 * kTiB / kSectorBytes;
-/// 4 KiB to 2 MiB. The specification gives the lower bound; the upper one bounds our scratch
-/// memory. Every writer we know uses 64 KiB.
+/// 4 KiB to 2 MiB where grains are compressed. The specification gives the lower bound; the upper
+/// one bounds our scratch memory. Every writer we know uses 64 KiB.
 inline constexpr std::uint64_t kMinGrainSectors = 8;
 inline constexpr std::uint64_t kMaxGrainSectors = 4096;
+/// 1 GiB where they are not: the bound QEMU uses in block/vmdk.c.
+inline constexpr std::uint64_t kMaxPlainGrainSectors = 0x200000;
 /// The specification's constant.
 inline constexpr std::uint32_t kEntriesPerTable = 512;
 /// The bound QEMU uses in block/vmdk.c.
@@ -48,21 +50,29 @@ struct Header {
   std::uint64_t grain_sectors = 0;
   std::uint64_t descriptor_offset_sectors = 0;
   std::uint64_t descriptor_sectors = 0;
+  std::uint64_t redundant_directory_offset_sectors = 0;
   std::uint64_t directory_offset_sectors = 0;  ///< kDirectoryAtEnd: see the footer
   std::uint64_t overhead_sectors = 0;
   bool unclean_shutdown = false;
 
+  /// True for a stream-optimised extent, false for a hosted sparse one.
+  bool compressed() const { return (flags & kFlagCompressed) != 0; }
   std::uint64_t grain_bytes() const { return grain_sectors * kSectorBytes; }
   std::uint64_t capacity_bytes() const { return capacity_sectors * kSectorBytes; }
   std::uint64_t grain_count() const { return DivCeil(capacity_sectors, grain_sectors); }
   std::uint64_t table_count() const { return DivCeil(grain_count(), kEntriesPerTable); }
 };
 
-/// Reads the header of a stream-optimised extent.
+/// Reads the header of a hosted sparse or stream-optimised extent.
 ///
 /// Errors: kDataLoss vmdk.header.truncated, .magic, .flags, .compression, .newlines, .capacity,
-///         .grain_size, .table_size, .descriptor, .directory; kUnimplemented vmdk.header.version,
-///         vmdk.header.not_stream_optimized.
+///         .grain_size, .table_size, .directory; kUnimplemented vmdk.header.version.
 Result<Header> ParseHeader(std::span<const std::byte> bytes);
+
+/// Holds the header to what a disk of one file needs: that its descriptor is embedded.
+///
+/// Errors: kDataLoss vmdk.header.descriptor; kInvalidArgument vmdk.extent.alone when the file is a
+///         part of a disk and has no descriptor.
+Result<void> CheckEmbeddedDescriptor(const Header& header);
 
 }  // namespace vmferry::image::vmdk

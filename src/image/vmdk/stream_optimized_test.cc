@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "image/vmdk/stream_optimized.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -9,8 +7,10 @@
 #include <thread>
 
 #include "base/byte_reader.h"
+#include "image/companions.h"
 #include "image/extent_list.h"
 #include "image/open.h"
+#include "image/vmdk/vmdk_image.h"
 #include "sys/file.h"
 #include "testing/fake_random.h"
 #include "testing/temp_dir.h"
@@ -77,7 +77,7 @@ Sample MakeSample(std::uint64_t seed, VmdkBuilder::Layout layout, std::uint64_t 
 }
 
 std::unique_ptr<DiskImage> OpenOrDie(Bytes bytes) {
-  auto disk = OpenStreamOptimized(MakeMemorySource(std::move(bytes)));
+  auto disk = Open(MakeMemorySource(std::move(bytes)), NoCompanions());
   EXPECT_TRUE(disk.has_value()) << disk.error().ToString();
   return disk ? std::move(*disk) : nullptr;
 }
@@ -214,7 +214,7 @@ TEST(StreamOptimized, HolesAreWhatQemuImgMapsAsAbsent) {
   }
   const auto disk = OpenDisk(vmdk);
   ASSERT_TRUE(disk.has_value());
-  const auto extents = (*disk)->Extents(0, (*disk)->SizeBytes());
+  const auto extents = disk->image->Extents(0, disk->image->SizeBytes());
   ASSERT_TRUE(extents.has_value());
   EXPECT_EQ(*extents, expected);
 }
@@ -237,8 +237,8 @@ TEST(StreamOptimized, ReadsWhatQemuImgWrites) {
   ASSERT_TRUE(converted.ok()) << converted.error_output;
   const auto disk = OpenDisk(vmdk);
   ASSERT_TRUE(disk.has_value()) << disk.error().ToString();
-  EXPECT_EQ((*disk)->SizeBytes(), guest.size());
-  EXPECT_TRUE(ReadAll(**disk) == guest);
+  EXPECT_EQ(disk->image->SizeBytes(), guest.size());
+  EXPECT_TRUE(ReadAll(*disk->image) == guest);
 }
 
 TEST(StreamOptimized, QemuImgReadsTheBuildersDisksAlike) {
