@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
+#include <zlib.h>
+#include <zstd.h>
 
 #include "base/byte_reader.h"
 #include "codec/deflate.h"
 #include "codec/digest.h"
 #include "codec/signature.h"
 #include "codec/text_codec.h"
+#include "codec/zstd.h"
 #include "testing/fake_random.h"
 
 namespace vmferry::codec {
@@ -100,6 +103,84 @@ TEST(Zlib, RefusesDamageAndBombs) {
   EXPECT_EQ(inflater.Inflate(compressed, small).error().reason(), "codec.inflate_failed");
   std::vector<std::byte> whole(1 << 20);
   EXPECT_FALSE(inflater.Inflate(std::span(compressed).first(compressed.size() / 2), whole));
+}
+
+TEST(RawDeflate, InflatesAndPassesOverWhatComesBehind) {
+  std::vector<std::byte> data(65536);
+  for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(i / 100);
+  std::vector<std::byte> compressed(Deflater::Bound(data.size()));
+  const auto size = Deflater(Deflater::Wrapper::kRaw, 12).Deflate(data, compressed);
+  ASSERT_TRUE(size.has_value());
+  compressed.resize(*size + 300, std::byte{0xff});
+  ZlibInflater inflater;
+  std::vector<std::byte> out(data.size());
+  const auto written = inflater.InflateRaw(compressed, out);
+  ASSERT_TRUE(written) << written.error().ToString();
+  EXPECT_EQ(*written, data.size());
+  EXPECT_EQ(out, data);
+  EXPECT_FALSE(inflater.InflateRaw(std::span(compressed).first(*size / 2), out));
+  EXPECT_FALSE(inflater.InflateRaw(compressed, std::span(out).first(65535)));
+}
+
+TEST(RawDeflate, KeepsToAWindowOfFourKilobytes) {
+  // Repeats at every distance: zlib with a window of 4 KiB that has only that much history, because
+  // it puts out a few bytes at a time, refuses a longer one.
+  testing::FakeRandom random(3);
+  std::vector<std::byte> data(65536);
+  random.Fill(std::span(data).first(9000));
+  for (std::size_t at = 9000; at + 64 <= data.size(); at += 64) {
+    std::copy_n(data.begin() + static_cast<std::ptrdiff_t>(at - 64 - random.Below(8000)), 64,
+                data.begin() + static_cast<std::ptrdiff_t>(at));
+  }
+  std::vector<std::byte> compressed(Deflater::Bound(data.size()));
+  const auto size = Deflater(Deflater::Wrapper::kRaw, 12).Deflate(data, compressed);
+  ASSERT_TRUE(size.has_value());
+  z_stream stream{};
+  ASSERT_EQ(inflateInit2(&stream, -12), Z_OK);
+  stream.next_in = reinterpret_cast<Bytef*>(compressed.data());
+  stream.avail_in = static_cast<uInt>(*size);
+  std::vector<std::byte> out(data.size());
+  int status = Z_OK;
+  for (std::size_t at = 0; at < out.size() && status == Z_OK; at += 16) {
+    stream.next_out = reinterpret_cast<Bytef*>(out.data() + at);
+    stream.avail_out = 16;
+    status = inflate(&stream, Z_SYNC_FLUSH);
+  }
+  inflateEnd(&stream);
+  EXPECT_TRUE(status == Z_OK || status == Z_STREAM_END) << status;
+  EXPECT_EQ(out, data);
+}
+
+std::vector<std::byte> ZstdCompress(std::span<const std::byte> data) {
+  std::vector<std::byte> frame(ZSTD_compressBound(data.size()));
+  frame.resize(ZSTD_compress(frame.data(), frame.size(), data.data(), data.size(), 3));
+  return frame;
+}
+
+TEST(Zstd, DecodesFramesUntilTheRoomIsFull) {
+  testing::FakeRandom random(1);
+  std::vector<std::byte> data(100000);
+  random.Fill(std::span(data).first(50000));
+  std::vector<std::byte> frames = ZstdCompress(std::span(data).first(60000));
+  const std::vector<std::byte> second = ZstdCompress(std::span(data).subspan(60000));
+  frames.insert(frames.end(), second.begin(), second.end());
+  frames.resize(frames.size() + 400);  // what stands behind is not looked at
+  ZstdDecoder decoder;
+  std::vector<std::byte> out(data.size());
+  const auto decoded = decoder.Decode(frames, out);
+  ASSERT_TRUE(decoded) << decoded.error().ToString();
+  EXPECT_EQ(out, data);
+}
+
+TEST(Zstd, RefusesDamageBombsAndShortness) {
+  const std::vector<std::byte> frame = ZstdCompress(std::vector<std::byte>(1 << 20));
+  ZstdDecoder decoder;
+  std::vector<std::byte> small(4096);
+  EXPECT_EQ(decoder.Decode(frame, small).error().reason(), "codec.zstd_failed");
+  std::vector<std::byte> large((1 << 20) + 1);
+  EXPECT_FALSE(decoder.Decode(frame, large));
+  EXPECT_FALSE(decoder.Decode(std::span(frame).first(frame.size() - 1), large));
+  EXPECT_FALSE(decoder.Decode(AsBytes("no frame at all"), large));
 }
 
 TEST(Ed25519, VerifiesItsOwnSignatureAndNoOther) {
