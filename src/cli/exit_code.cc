@@ -36,6 +36,7 @@ constexpr Rule kRules[] = {
     {"vhd.", ExitCode::kSourceInvalid},
     {"vmdk.", ExitCode::kSourceInvalid},
     {"qcow2.", ExitCode::kSourceInvalid},
+    {"ova.", ExitCode::kSourceInvalid},
     {"source.", ExitCode::kSourceInvalid},
     {"transfer.too_large", ExitCode::kSourceInvalid},
     {"transfer.empty", ExitCode::kSourceInvalid},

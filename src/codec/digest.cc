@@ -20,6 +20,8 @@ const EVP_MD* Algorithm(DigestKind kind) {
       return EVP_sha1();
     case DigestKind::kMd5:
       return EVP_md5();
+    case DigestKind::kSha512:
+      return EVP_sha512();
   }
   return nullptr;
 }
@@ -76,11 +78,12 @@ void Digester::Update(std::span<const std::byte> data) {
   VMFERRY_CHECK(EVP_DigestUpdate(state_->context, data.data(), data.size()) == 1);
 }
 
-std::span<const std::byte> Digester::Finish(std::array<std::byte, 32>& out) {
+std::span<const std::byte> Digester::Finish(std::span<std::byte> out) {
   unsigned length = 0;
+  VMFERRY_CHECK(out.size() >= static_cast<std::size_t>(EVP_MD_CTX_size(state_->context)));
   VMFERRY_CHECK(EVP_DigestFinal_ex(state_->context, reinterpret_cast<unsigned char*>(out.data()),
                                    &length) == 1);
-  return std::span<const std::byte>(out).first(length);
+  return out.first(length);
 }
 
 std::uint32_t Crc32c(std::span<const std::byte> data, std::uint32_t previous) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Digests and checksums: SHA-256, MD5, HMAC-SHA-256, CRC32C.
+// Digests and checksums: SHA-256, SHA-512, SHA-1, MD5, HMAC-SHA-256, CRC32C.
 
 #pragma once
 
@@ -20,7 +20,10 @@ Sha256Digest Sha256(std::span<const std::byte> data);
 Md5Digest Md5(std::span<const std::byte> data);
 Sha256Digest HmacSha256(std::span<const std::byte> key, std::span<const std::byte> data);
 
-enum class DigestKind { kSha256, kSha1, kMd5 };
+enum class DigestKind { kSha256, kSha1, kMd5, kSha512 };
+
+/// The longest digest of them all.
+inline constexpr std::size_t kMaxDigestBytes = 64;
 
 /// A digest over data that comes in parts. Not copyable; Finish may be called once.
 class Digester {
@@ -31,8 +34,9 @@ class Digester {
   Digester& operator=(Digester&&) noexcept;
 
   void Update(std::span<const std::byte> data);
-  /// Writes the digest to the front of `out` and returns that part (32, 20 or 16 bytes).
-  std::span<const std::byte> Finish(std::array<std::byte, 32>& out);
+  /// Writes the digest to the front of `out` and returns that part (64, 32, 20 or 16 bytes).
+  /// Pre: `out` has room for it; kMaxDigestBytes are enough for any.
+  std::span<const std::byte> Finish(std::span<std::byte> out);
 
  private:
   struct State;

@@ -11,11 +11,13 @@
 #include <system_error>
 #include <utility>
 
+#include "image/appliance.h"
 #include "image/chain_path.h"
 #include "image/companions.h"
 #include "image/in_use.h"
 #include "image/nbd/nbd_image.h"
 #include "image/nbd/uri.h"
+#include "image/ova/package.h"
 #include "image/probe.h"
 #include "image/qcow2/qcow2_image.h"
 #include "image/raw/raw_image.h"
@@ -49,10 +51,6 @@ Error UnsupportedFormat(Format format) {
   Error error(ErrorCode::kUnimplemented, "image.unsupported_format",
               fmt::format("the file is in {} format, which is not read yet", FormatName(format)));
   switch (format) {
-    case Format::kTar:
-    case Format::kOvf:
-      return std::move(error).WithRemedy(
-          "unpack it (tar -xf FILE.ova) and give the .vmdk file inside");
     case Format::kCompressed:
       return std::move(error).WithRemedy("decompress it first and give the disk inside");
     case Format::kUnknown:
@@ -65,6 +63,8 @@ Error UnsupportedFormat(Format format) {
     case Format::kVdi:
     case Format::kQed:
     case Format::kParallels:
+    case Format::kTar:
+    case Format::kOvf:
       break;
   }
   return std::move(error).WithRemedy(
@@ -89,10 +89,37 @@ Result<void> CheckRawName(const fs::path& name) {
       .WithRemedy("if it is a raw disk, give it the extension .raw");
 }
 
+Result<Appliance> OpenPackage(std::unique_ptr<ByteSource> source, Format format,
+                              const fs::path& name, Companions& companions) {
+  if (format == Format::kTar) return ova::OpenTar(std::move(source));
+  return ova::OpenFolder(std::move(source), name.filename().string(), companions);
+}
+
+/// Opens the disk `wanted` (from 1) of an appliance, or its only one.
+Result<std::unique_ptr<DiskImage>> OpenWantedDisk(const Appliance& appliance,
+                                                  std::optional<std::uint32_t> wanted) {
+  const std::size_t count = appliance.disk_files.size();
+  if (wanted && *wanted >= 1 && *wanted <= count) return OpenApplianceDisk(appliance, *wanted - 1);
+  if (!wanted && count == 1) return OpenApplianceDisk(appliance, 0);
+  std::string names;
+  for (std::size_t i = 0; i < count; ++i) {
+    names += fmt::format("{}{}: {}", i == 0 ? "" : ", ", i + 1, appliance.disk_files[i].name);
+  }
+  if (wanted) {
+    return Error(ErrorCode::kInvalidArgument, "ova.no_such_disk",
+                 fmt::format("the appliance has no disk {}, but {}", *wanted, names))
+        .WithRemedy("choose one of these with --disk N");
+  }
+  return Error(ErrorCode::kInvalidArgument, "ova.several_disks",
+               fmt::format("the appliance has {} disks: {}", count, names))
+      .WithRemedy("choose one with --disk N");
+}
+
 /// `trusted_raw`: whatever has no signature is a raw disk, by whatever name.
 Result<std::unique_ptr<DiskImage>> OpenByFormat(std::unique_ptr<ByteSource> source, Format format,
                                                 bool trusted_raw, const fs::path& name,
-                                                Companions& companions) {
+                                                Companions& companions,
+                                                std::optional<std::uint32_t> disk = {}) {
   switch (format) {
     case Format::kVmdkSparse:
     case Format::kVmdkDescriptor:
@@ -109,19 +136,30 @@ Result<std::unique_ptr<DiskImage>> OpenByFormat(std::unique_ptr<ByteSource> sour
     case Format::kVdi:
     case Format::kQed:
     case Format::kParallels:
-    case Format::kTar:
-    case Format::kOvf:
     case Format::kCompressed:
       break;
+    case Format::kTar:
+    case Format::kOvf: {
+      VMFERRY_ASSIGN_OR_RETURN(const Appliance appliance,
+                               OpenPackage(std::move(source), format, name, companions));
+      return OpenWantedDisk(appliance, disk);
+    }
   }
   return UnsupportedFormat(format);
 }
 
 Result<std::unique_ptr<DiskImage>> ProbeAndOpen(std::unique_ptr<ByteSource> source,
                                                 bool trusted_raw, const fs::path& name,
-                                                Companions& companions) {
+                                                Companions& companions,
+                                                std::optional<std::uint32_t> disk = {}) {
   VMFERRY_ASSIGN_OR_RETURN(const Format format, Probe(*source));
-  auto image = OpenByFormat(std::move(source), format, trusted_raw, name, companions);
+  if (disk.value_or(1) != 1 && format != Format::kTar && format != Format::kOvf) {
+    return Error(ErrorCode::kInvalidArgument, "image.no_such_disk",
+                 fmt::format("there is no disk {}: the file is no appliance but one disk", *disk))
+        .With("path", name.string())
+        .WithRemedy("leave --disk out");
+  }
+  auto image = OpenByFormat(std::move(source), format, trusted_raw, name, companions, disk);
   if (image || image.error().FindFact("path") != nullptr) return image;
   return std::move(image).error().With("path", name.string());
 }
@@ -170,6 +208,9 @@ class Chain {
   /// Opens the disk in `path`, which was resolved or is the user's own.
   Result<std::unique_ptr<DiskImage>> Open(const fs::path& path, FileRole role,
                                           std::optional<Format> declared);
+
+  /// Opens the OVA or OVF in `path`, which is the user's own.
+  Result<Appliance> OpenWholeAppliance(const fs::path& path);
 
   /// Opens the file that `name` leads to from `folder`, as a part of the disk.
   Result<std::unique_ptr<ByteSource>> OpenExtent(std::string_view name, NameStyle style,
@@ -248,7 +289,8 @@ Result<std::unique_ptr<DiskImage>> Chain::Open(const fs::path& path, FileRole ro
   FileCompanions companions(*this, real.parent_path());
   auto image = [&]() -> Result<std::unique_ptr<DiskImage>> {
     if (!declared) {
-      return ProbeAndOpen(std::move(opened.source), opened.is_block_device, path, companions);
+      return ProbeAndOpen(std::move(opened.source), opened.is_block_device, path, companions,
+                          role == FileRole::kDisk ? options_.disk : std::nullopt);
     }
     // A declared raw disk is one whatever its bytes look like: they are a guest's.
     if (*declared == Format::kUnknown) return raw::Open(std::move(opened.source));
@@ -256,6 +298,24 @@ Result<std::unique_ptr<DiskImage>> Chain::Open(const fs::path& path, FileRole ro
   }();
   open_.pop_back();
   return image;
+}
+
+Result<Appliance> Chain::OpenWholeAppliance(const fs::path& path) {
+  VMFERRY_ASSIGN_OR_RETURN(OpenedFile opened, OpenFile(path, options_));
+  files_.push_back({path.string(), FileRole::kDisk, opened.identity});
+  VMFERRY_ASSIGN_OR_RETURN(const Format format, Probe(*opened.source));
+  if (format != Format::kTar && format != Format::kOvf) {
+    return Error(ErrorCode::kInvalidArgument, "image.not_an_appliance",
+                 fmt::format("{} is neither an OVA nor an OVF", path.string()))
+        .With("path", path.string());
+  }
+  std::error_code failure;
+  fs::path real = fs::canonical(path, failure);
+  if (failure) real = path;
+  FileCompanions companions(*this, real.parent_path());
+  auto appliance = OpenPackage(std::move(opened.source), format, path, companions);
+  if (appliance || appliance.error().FindFact("path") != nullptr) return appliance;
+  return std::move(appliance).error().With("path", path.string());
 }
 
 Result<fs::path> Chain::FindParent(const ParentRequest& request, const fs::path& folder) const {
@@ -334,6 +394,24 @@ std::vector<std::string> RemarksOn(const fs::path& path, const DiskImageInfo& in
   return {};
 }
 
+/// The folders in which the files of the disk in `path` may lie.
+Result<std::vector<fs::path>> Roots(const fs::path& path, const OpenOptions& options) {
+  std::error_code failure;
+  std::vector<fs::path> roots;
+  const fs::path real = fs::canonical(path, failure);
+  if (!failure) roots.push_back(real.parent_path());
+  for (const fs::path& allowed : options.allow_paths) {
+    const fs::path root = fs::canonical(allowed, failure);
+    if (failure) {
+      return Error(ErrorCode::kNotFound, "io.not_found",
+                   fmt::format("--allow-path: there is no folder {}", allowed.string()))
+          .With("path", allowed.string());
+    }
+    roots.push_back(root);
+  }
+  return roots;
+}
+
 }  // namespace
 
 Companions& NoCompanions() {
@@ -352,24 +430,20 @@ Result<OpenedDisk> OpenDisk(const std::string& location, const OpenOptions& opti
     return OpenedDisk{.image = std::move(image), .files = {}, .remarks = {}};
   }
   const fs::path path(location);
-  std::error_code failure;
-  std::vector<fs::path> roots;
-  const fs::path real = fs::canonical(path, failure);
-  if (!failure) roots.push_back(real.parent_path());
-  for (const fs::path& allowed : options.allow_paths) {
-    const fs::path root = fs::canonical(allowed, failure);
-    if (failure) {
-      return Error(ErrorCode::kNotFound, "io.not_found",
-                   fmt::format("--allow-path: there is no folder {}", allowed.string()))
-          .With("path", allowed.string());
-    }
-    roots.push_back(root);
-  }
+  VMFERRY_ASSIGN_OR_RETURN(std::vector<fs::path> roots, Roots(path, options));
   Chain chain(options, std::move(roots));
   VMFERRY_ASSIGN_OR_RETURN(auto image, chain.Open(path, FileRole::kDisk, std::nullopt));
   std::vector<std::string> remarks = RemarksOn(path, image->Info());
   return OpenedDisk{
       .image = std::move(image), .files = chain.TakeFiles(), .remarks = std::move(remarks)};
+}
+
+Result<OpenedAppliance> OpenAppliance(const std::string& location, const OpenOptions& options) {
+  const fs::path path(location);
+  VMFERRY_ASSIGN_OR_RETURN(std::vector<fs::path> roots, Roots(path, options));
+  Chain chain(options, std::move(roots));
+  VMFERRY_ASSIGN_OR_RETURN(Appliance appliance, chain.OpenWholeAppliance(path));
+  return OpenedAppliance{.appliance = std::move(appliance), .opened_files = chain.TakeFiles()};
 }
 
 }  // namespace vmferry::image

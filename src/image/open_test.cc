@@ -116,8 +116,6 @@ TEST(OpenDisk, NamesFormatsThatAreNotReadYet) {
       {"vhdx", 0, "vhdxfile", "VHDX"},
       {"vdi", 64, "\x7f\x10\xda\xbe", "VDI"},
       {"qed", 0, std::string("QED\0", 4), "QED"},
-      {"ova", 257, "ustar", "OVA"},
-      {"ovf", 0, "<?xml version=\"1.0\"?><Envelope>", "OVF"},
       {"gz", 0, "\x1f\x8b\x08", "compressed"},
       {"hds", 0, "WithoutFreeSpace", "Parallels"},
   };

@@ -44,10 +44,14 @@ constexpr std::array kSignatures = std::to_array<Signature>({
     {0, "PK\x03\x04"sv, Format::kCompressed},
 });
 
-constexpr std::size_t kHeadBytes = 1024;
+/// Enough for a comment in front of an OVF's root element.
+constexpr std::size_t kHeadBytes = 4096;
 
 bool IsOvf(std::string_view head) {
-  return head.starts_with("<?xml") && head.find("Envelope") != head.npos;
+  if (head.starts_with("\xef\xbb\xbf")) head.remove_prefix(3);  // a byte order mark
+  const bool xml = head.starts_with("<?xml") || head.starts_with("<Envelope") ||
+                   head.starts_with("<ovf:Envelope");
+  return xml && head.find("Envelope") != head.npos;
 }
 
 }  // namespace

@@ -27,6 +27,7 @@ ALLOWED = {
     "image/vhd": ["image", "io", "codec", "sys", "base"],
     "image/vmdk": ["image", "io", "codec", "sys", "base"],
     "guest": ["image", "io", "codec", "text", "base"],
+    "image/ova": ["image", "image/vmdk", "text", "io", "codec", "sys", "base"],
     "proof": ["image", "io", "codec", "text", "sys", "base"],
     "http": ["io", "sys", "codec", "base"],
     "sigv4": ["codec", "base"],
