@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "io/bounded_queue.h"
+#include "io/buffer.h"
 #include "io/task_group.h"
 
 namespace vmferry::io {
@@ -24,6 +25,17 @@ TEST(BoundedQueue, HandsOverEveryValueOnce) {
   ASSERT_TRUE(group.Wait());
   EXPECT_EQ(sum, 5050);
   EXPECT_FALSE(queue.Push(1, {}));
+}
+
+TEST(Buffer, HasNoCapacityOnceItWasMovedFrom) {
+  Buffer first(8);
+  first.Resize(3);
+  Buffer second = std::move(first);
+  EXPECT_EQ(second.size(), 3U);
+  EXPECT_EQ(first.capacity(), 0U);  // NOLINT(bugprone-use-after-move): that is the question
+  first = std::move(second);
+  EXPECT_EQ(first.capacity(), 8U);
+  EXPECT_TRUE(second.empty());  // NOLINT(bugprone-use-after-move)
 }
 
 TEST(TaskGroup, FirstErrorStopsTheOthers) {
