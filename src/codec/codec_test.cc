@@ -15,6 +15,12 @@ namespace vmferry::codec {
 namespace {
 
 // aws-reference: published CRC32C values, and EBS checksums of constant blocks.
+TEST(Digest, Crc32IsZlibs) {
+  EXPECT_EQ(Crc32({}), 0U);
+  EXPECT_EQ(Crc32(AsBytes("123456789")), 0xcbf43926U);
+  EXPECT_EQ(Crc32(AsBytes("6789"), Crc32(AsBytes("12345"))), 0xcbf43926U);
+}
+
 TEST(Crc32c, EqualsPublishedValues) {
   EXPECT_EQ(Crc32c({}), 0U);
   EXPECT_EQ(Crc32c(AsBytes("123456789")), 0xe3069283U);

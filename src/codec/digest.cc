@@ -98,6 +98,10 @@ std::uint32_t Crc32c(std::span<const std::byte> data, std::uint32_t previous) {
   return ~crc;
 }
 
+std::uint32_t Crc32(std::span<const std::byte> data, std::uint32_t previous) {
+  return crc32_gzip_refl(previous, Raw(data), data.size());
+}
+
 std::array<std::byte, 4> CrcBytes(std::uint32_t crc) {
   return {static_cast<std::byte>(crc >> 24), static_cast<std::byte>((crc >> 16) & 0xff),
           static_cast<std::byte>((crc >> 8) & 0xff), static_cast<std::byte>(crc & 0xff)};

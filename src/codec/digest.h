@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Digests and checksums: SHA-256, SHA-512, SHA-1, MD5, HMAC-SHA-256, CRC32C.
+// Digests and checksums: SHA-256, SHA-512, SHA-1, MD5, HMAC-SHA-256, CRC32C, CRC32.
 
 #pragma once
 
@@ -46,6 +46,9 @@ class Digester {
 /// CRC32C (Castagnoli) of `data`, continuing from `previous` (0 at the start): the checksum S3
 /// calls CRC32C.
 std::uint32_t Crc32c(std::span<const std::byte> data, std::uint32_t previous = 0);
+
+/// CRC32 as zlib, Ethernet and UEFI compute it, continuing from `previous` (0 at the start).
+std::uint32_t Crc32(std::span<const std::byte> data, std::uint32_t previous = 0);
 
 /// The four bytes of a CRC in the order S3 encodes them: big-endian.
 std::array<std::byte, 4> CrcBytes(std::uint32_t crc);

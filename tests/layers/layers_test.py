@@ -39,8 +39,8 @@ ALLOWED = {
     "store": ["sqlite", "io", "text", "sys", "base"],
     "transfer": ["image", "proof", "aws/core", "aws/s3", "aws/ebs", "store", "text", "io", "codec",
                  "sys", "base"],
-    "migration": ["transfer", "proof", "image", "aws/*", "store", "text", "io", "codec", "sys",
-                  "base"],
+    "migration": ["transfer", "proof", "guest", "image", "aws/*", "store", "text", "io", "codec",
+                  "sys", "base"],
     "region/core": ["http", "sigv4", "sqlite", "text", "io", "codec", "sys", "base"],
     "region/blobs": ["region/core", "http", "sqlite", "text", "io", "codec", "sys", "base"],
     "region/vm": ["region/core", "http", "sqlite", "text", "io", "codec", "sys", "base"],
@@ -51,7 +51,7 @@ ALLOWED = {
        for service in ("s3", "ec2", "ebs", "sts")},
     # The one room that knows every service: it starts and stops the region.
     "region/control": ["region/*", "http", "sigv4", "sqlite", "text", "io", "codec", "sys", "base"],
-    "cli": ["migration", "transfer", "proof", "image", "text", "sys", "base"],
+    "cli": ["migration", "transfer", "proof", "guest", "image", "text", "sys", "base"],
 }
 
 HEAVY = {  # third-party header prefix -> modules whose .cc files may include it
