@@ -48,6 +48,7 @@ class Writer {
   }
 
  private:
+  bool compressed() const { return (builder_.flags & 0x10000) != 0; }
   std::uint64_t sector() const { return bytes_.size() / kSector; }
 
   std::uint64_t Extend(std::uint64_t count) {
@@ -70,7 +71,7 @@ class Writer {
     PokeU64(bytes_, at + 56, directory_sector);
     PokeU64(bytes_, at + 64, 1 + kDescriptorSectors);
     PokeU32(bytes_, at + 73, 0x0a0d200a);
-    PokeU16(bytes_, at + 77, 1);
+    PokeU16(bytes_, at + 77, compressed() ? 1 : 0);
   }
 
   void PutDescriptor() {
@@ -92,13 +93,19 @@ class Writer {
     if (builder_.zero_grains.contains(index)) entry = 1;
     if (found == builder_.grains.end()) return;
     entry = static_cast<std::uint32_t>(sector());
-    const auto compressed = codec::ZlibDeflate(found->second);
-    const std::uint64_t at = Extend(12 + compressed.size());
+    builder_.places.grains[index] = bytes_.size();
+    if (!compressed()) {
+      const std::uint64_t plain_at = Extend(builder_.grain_sectors * kSector);
+      std::copy(found->second.begin(), found->second.end(),
+                bytes_.begin() + static_cast<std::ptrdiff_t>(plain_at));
+      return;
+    }
+    const auto deflated = codec::ZlibDeflate(found->second);
+    const std::uint64_t at = Extend(12 + deflated.size());
     PokeU64(bytes_, at, index * builder_.grain_sectors);
-    PokeU32(bytes_, at + 8, static_cast<std::uint32_t>(compressed.size()));
-    std::copy(compressed.begin(), compressed.end(),
+    PokeU32(bytes_, at + 8, static_cast<std::uint32_t>(deflated.size()));
+    std::copy(deflated.begin(), deflated.end(),
               bytes_.begin() + static_cast<std::ptrdiff_t>(at + 12));
-    builder_.places.grains[index] = at;
   }
 
   bool IsEmpty(std::uint64_t table) const {
@@ -134,7 +141,20 @@ class Writer {
     PutMarker(0, 0);
   }
 
+  /// The copy of directory and tables that stands in front of them; filled in at the end.
+  void PlaceRedundant() {
+    if ((builder_.flags & 2) == 0) return;
+    PokeU64(bytes_, 48, sector());
+    builder_.places.redundant_directory = Extend(table_count_ * 4);
+    for (std::uint64_t table = 0; table < table_count_; ++table) {
+      PokeU32(bytes_, builder_.places.redundant_directory + 4 * table,
+              static_cast<std::uint32_t>(sector()));
+      redundant_tables_.push_back(Extend(kEntries * 4));
+    }
+  }
+
   void WriteDirectoryFirst() {
+    PlaceRedundant();
     PokeU64(bytes_, 56, sector());
     const std::uint64_t directory_at = Extend(table_count_ * 4);
     for (std::uint64_t table = 0; table < table_count_; ++table) {
@@ -146,6 +166,7 @@ class Writer {
     for (std::uint64_t grain = 0; grain < grain_count_; ++grain) PutGrain(grain);
     for (std::uint64_t table = 0; table < table_count_; ++table) {
       FillTable(table, builder_.places.tables[table]);
+      if (!redundant_tables_.empty()) FillTable(table, redundant_tables_[table]);
     }
   }
 
@@ -154,6 +175,7 @@ class Writer {
   const std::uint64_t table_count_;
   std::vector<std::uint32_t> directory_;
   std::vector<std::vector<std::uint32_t>> tables_;
+  std::vector<std::uint64_t> redundant_tables_;
   std::vector<std::byte> bytes_;
 };
 
@@ -171,8 +193,9 @@ void PokeU64(std::vector<std::byte>& bytes, std::uint64_t offset, std::uint64_t 
 
 std::string VmdkBuilder::DefaultDescriptor() const {
   return "# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\n"
-         "createType=\"streamOptimized\"\n\n# Extent description\nRW " +
-         std::to_string(capacity_sectors) +
+         "createType=\"" +
+         std::string((flags & 0x10000) != 0 ? "streamOptimized" : "monolithicSparse") +
+         "\"\n\n# Extent description\nRW " + std::to_string(capacity_sectors) +
          " SPARSE \"disk.vmdk\"\n\n# The Disk Data Base\n#DDB\n\n"
          "ddb.adapterType = \"lsilogic\"\nddb.virtualHWVersion = \"7\"\n";
 }

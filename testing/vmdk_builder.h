@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// VmdkBuilder: makes stream-optimised VMDKs byte by byte, right ones and, by changing the fields
-// before or the bytes after, wrong ones. Written from VMware's "Virtual Disk Format 5.0", not from
-// the reader under test.
+// VmdkBuilder: makes stream-optimised and hosted sparse VMDKs byte by byte, right ones and, by
+// changing the fields before or the bytes after, wrong ones. Written from VMware's "Virtual Disk
+// Format 5.0", not from the reader under test.
 
 #pragma once
 
@@ -24,6 +24,8 @@ struct VmdkBuilder {
 
   Layout layout = Layout::kFooter;
   std::uint32_t version = 3;
+  /// Without bits 16 and 17 it is a hosted sparse disk; that has a redundant directory when bit 1
+  /// is set, and only the layout kDirectoryFirst.
   std::uint32_t flags = 0x30001;
   std::uint64_t capacity_sectors = 4096;
   std::uint64_t grain_sectors = 16;
@@ -41,6 +43,7 @@ struct VmdkBuilder {
   /// Where things came to be in the file that Build last made: byte offsets.
   struct Places {
     std::uint64_t directory = 0;
+    std::uint64_t redundant_directory = 0;          ///< 0 for none
     std::vector<std::uint64_t> tables;              ///< in order of their index; 0 for none
     std::map<std::uint64_t, std::uint64_t> grains;  ///< of the marker, by grain index
     std::uint64_t footer = 0;                       ///< of the header copy; 0 for none

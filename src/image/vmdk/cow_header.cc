@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <bit>
 
 #include "base/byte_reader.h"
@@ -14,20 +13,7 @@
 namespace vmferry::image::vmdk {
 namespace {
 
-constexpr std::uint32_t kFlagRoot = 1U << 0;
 constexpr std::uint32_t kFlagInconsistent = 1U << 2;
-constexpr std::size_t kParentNameBytes = 1024;
-
-/// The name in a field that ends at a NUL, when it looks like one.
-std::string NameIn(std::span<const std::byte> field) {
-  const std::string_view text = AsText(field);
-  const std::string_view name = text.substr(0, text.find('\0'));
-  const bool printable = std::all_of(name.begin(), name.end(), [](char c) {
-    return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f;
-  });
-  return printable ? std::string(name) : std::string();
-}
-
 Result<void> CheckGeometry(const CowHeader& header, std::uint64_t directory_entries) {
   // VMDK 5.0, "ESX Server Sparse Extents": numSectors.
   if (header.capacity_sectors == 0) {
@@ -67,8 +53,8 @@ Result<CowHeader> ParseCowHeader(std::span<const std::byte> bytes) {
   header.directory_offset_sectors = reader.U32Le();
   const std::uint32_t directory_entries = reader.U32Le();
   header.free_sector = reader.U32Le();
-  const auto parent = reader.Take(kParentNameBytes);  // of a root disk: its geometry
-  reader.Skip(4 + 4 + 60 + 512 + 4 + 8);              // generations, name, description, reserved
+  // Geometry or the parent's name (the descriptor counts), generations, name, description.
+  reader.Skip(1024 + 4 + 4 + 60 + 512 + 4 + 8);
   header.unclean_shutdown = reader.U32Le() != 0;
   reader.Skip(396);
   if (reader.failed()) {
@@ -85,8 +71,6 @@ Result<CowHeader> ParseCowHeader(std::span<const std::byte> bytes) {
     return Unsupported("vmdk.cow.version", fmt::format("COWD version {} is not known", version));
   }
   VMFERRY_RETURN_IF_ERROR(CheckGeometry(header, directory_entries));
-  // VMDK 5.0, "ESX Server Sparse Extents": a disk that is not a root holds its parent's name.
-  if ((flags & kFlagRoot) == 0) header.parent_file_name = NameIn(parent);
   header.inconsistent = (flags & kFlagInconsistent) != 0;
   return header;
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The header of a COWD extent: ESX's sparse format, of VMs' snapshots on VMFS (vmfsSparse) and of
-// ESX 2's disks.
+// The header of a COWD extent: ESX's sparse format, of VMs' snapshots on VMFS (vmfsSparse).
 //
 // Specification: VMware "Virtual Disk Format 5.0", section "ESX Server Sparse Extents".
 
@@ -10,7 +9,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string>
 
 #include "base/result.h"
 
@@ -31,8 +29,6 @@ struct CowHeader {
   std::uint64_t free_sector = 0;  ///< behind the last one in use
   bool inconsistent = false;
   bool unclean_shutdown = false;
-  /// ESX 2's redo logs name the disk below here, and not in a descriptor. Empty for none.
-  std::string parent_file_name;
 };
 
 /// Errors: kDataLoss vmdk.cow.truncated, .magic, .capacity, .grain_size, .directory;

@@ -282,20 +282,4 @@ Result<SparseExtent> OpenSparseExtent(std::shared_ptr<const ByteSource> source,
   return OpenHostedExtent(std::move(source), header, demand.sectors, resources);
 }
 
-Result<SparseExtent> OpenCowDisk(std::shared_ptr<const ByteSource> source,
-                                 MapResources& resources) {
-  VMFERRY_ASSIGN_OR_RETURN(const CowHeader header, ReadCowHeader(*source));
-  if (!header.parent_file_name.empty()) {
-    return Unsupported("vmdk.cow.parent",
-                       fmt::format("this is a redo log of ESX 2: it holds only differences to '{}'",
-                                   header.parent_file_name.substr(0, 200)));
-  }
-  VMFERRY_ASSIGN_OR_RETURN(SparseExtent extent,
-                           OpenCow(std::move(source), header, header.capacity_sectors, resources));
-  extent.facts.defects.emplace_back(
-      "it has no descriptor: if it is a part of a VM snapshot, what the snapshot did not write is "
-      "missing here, and the small .vmdk text file that names this one must be given instead");
-  return extent;
-}
-
 }  // namespace vmferry::image::vmdk

@@ -70,9 +70,4 @@ struct ExtentDemand {
 Result<SparseExtent> OpenSparseExtent(std::shared_ptr<const ByteSource> source,
                                       const ExtentDemand& demand, MapResources& resources);
 
-/// Opens a COWD file that no descriptor names: a disk of ESX 2.
-///
-/// Errors: kUnimplemented vmdk.cow.parent when it names a parent; as OpenSparseExtent.
-Result<SparseExtent> OpenCowDisk(std::shared_ptr<const ByteSource> source, MapResources& resources);
-
 }  // namespace vmferry::image::vmdk

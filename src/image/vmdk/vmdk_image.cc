@@ -292,18 +292,6 @@ Result<std::unique_ptr<DiskImage>> OpenHostedDisk(std::shared_ptr<const ByteSour
   return MakeLayeredImage(JoinLayers(std::move(parts.layers)), std::move(parent), std::move(info));
 }
 
-Result<std::unique_ptr<DiskImage>> OpenBareCow(std::shared_ptr<const ByteSource> source) {
-  MapResources resources;
-  Parts parts;
-  parts.stored_bytes = source->SizeBytes();
-  VMFERRY_ASSIGN_OR_RETURN(SparseExtent extent, OpenCowDisk(std::move(source), resources));
-  parts.Add(std::move(extent));
-  Descriptor descriptor;
-  descriptor.create_type = "vmfsSparse";
-  VMFERRY_ASSIGN_OR_RETURN(DiskImageInfo info, Describe(descriptor, parts));
-  return MakeLayeredImage(JoinLayers(std::move(parts.layers)), std::nullopt, std::move(info));
-}
-
 }  // namespace
 
 Result<std::unique_ptr<DiskImage>> Open(std::unique_ptr<ByteSource> source,
@@ -315,10 +303,9 @@ Result<std::unique_ptr<DiskImage>> Open(std::unique_ptr<ByteSource> source,
     case ExtentLayout::kHosted:
       return OpenHostedDisk(std::move(source), companions);
     case ExtentLayout::kCow:
-      return OpenBareCow(std::move(source));
     case ExtentLayout::kSeSparse:
-      // Without what the descriptor says of its parent, its bytes would be a part of a disk.
-      return ExtentAlone("a seSparse file has its descriptor in another file");
+      // Without what the descriptor says of a parent, it would be a disk with pieces missing.
+      return ExtentAlone("a COWD or seSparse extent has its descriptor in another file");
   }
   return OpenDescriptorFile(*source, companions);
 }
