@@ -265,7 +265,7 @@ Result<void> Connection::Read(std::uint64_t offset_bytes, std::span<std::byte> o
       const auto count =
           static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), facts_.request_bytes));
       const std::int64_t cookie =
-          nbd_aio_pread(handle.nbd, out.data(), count, offset_bytes, NBD_NULL_COMPLETION, 0);
+          nbd_aio_pread(handle.nbd, out.data(), count, offset_bytes, nbd_completion_callback{}, 0);
       if (cookie == -1) return give_up(handle.RequestError("take a request", offset_bytes));
       flying.push_back({.cookie = static_cast<std::uint64_t>(cookie),
                         .offset_bytes = offset_bytes,
@@ -348,7 +348,7 @@ Result<std::vector<Extent>> Connection::BlockStatus(std::uint64_t offset_bytes,
   const nbd_extent_callback callback = {
       .callback = OnExtents, .user_data = &answer, .free = nullptr};
   const std::int64_t cookie = nbd_aio_block_status(handle.nbd, length_bytes, offset_bytes, callback,
-                                                   NBD_NULL_COMPLETION, 0);
+                                                   nbd_completion_callback{}, 0);
   if (cookie == -1) return give_up(handle.RequestError("take a request", offset_bytes));
   const Deadline deadline = handle.clock.DeadlineIn(handle.patience.request);
   while (true) {
