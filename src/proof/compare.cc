@@ -17,19 +17,6 @@ Error Stopped() {
   return Error(ErrorCode::kCancelled, "proof.stopped", "the comparison was asked to stop");
 }
 
-/// Appends a range; false when the list is full and does not take it.
-bool AppendRange(std::vector<DifferingRange>& ranges, const DifferingRange& range,
-                 std::size_t limit) {
-  if (!ranges.empty() &&
-      ranges.back().offset_bytes + ranges.back().length_bytes == range.offset_bytes) {
-    ranges.back().length_bytes += range.length_bytes;
-    return true;
-  }
-  if (ranges.size() >= limit) return false;
-  ranges.push_back(range);
-  return true;
-}
-
 class Comparer {
  public:
   Comparer(const LeafSet& source_leaves, std::uint64_t block_count, TargetBlocks& target,
@@ -137,7 +124,7 @@ class Comparer {
     const std::uint64_t offset_bytes = block * kLeafBlockBytes;
     if (options_.source == nullptr) {
       result_.ranges_complete =
-          AppendRange(result_.ranges, {offset_bytes, kLeafBlockBytes}, kMaxDifferingRanges);
+          AppendDifference(result_.ranges, {offset_bytes, kLeafBlockBytes}, kMaxDifferingRanges);
       return {};
     }
     std::vector<std::byte> expected(kLeafBlockBytes);
@@ -159,7 +146,7 @@ class Comparer {
     // The leaves differ, yet the bytes at hand do not: the source changed since it was hashed.
     if (!found_any) {
       result_.ranges_complete =
-          AppendRange(result_.ranges, {offset_bytes, kLeafBlockBytes}, kMaxDifferingRanges);
+          AppendDifference(result_.ranges, {offset_bytes, kLeafBlockBytes}, kMaxDifferingRanges);
     }
     return {};
   }
@@ -184,6 +171,18 @@ class Comparer {
 
 }  // namespace
 
+bool AppendDifference(std::vector<DifferingRange>& ranges, const DifferingRange& range,
+                      std::size_t limit) {
+  if (!ranges.empty() &&
+      ranges.back().offset_bytes + ranges.back().length_bytes == range.offset_bytes) {
+    ranges.back().length_bytes += range.length_bytes;
+    return true;
+  }
+  if (ranges.size() >= limit) return false;
+  ranges.push_back(range);
+  return true;
+}
+
 bool AppendDifferences(std::span<const std::byte> a, std::span<const std::byte> b,
                        std::uint64_t base_offset_bytes, std::size_t limit,
                        std::vector<DifferingRange>& ranges) {
@@ -198,7 +197,7 @@ bool AppendDifferences(std::span<const std::byte> a, std::span<const std::byte> 
     if (begin == a.size()) return true;
     std::size_t end = begin + 1;
     while (end < a.size() && a[end] != b[end]) ++end;
-    if (!AppendRange(ranges, {base_offset_bytes + begin, end - begin}, limit)) return false;
+    if (!AppendDifference(ranges, {base_offset_bytes + begin, end - begin}, limit)) return false;
     begin = end;
   }
 }

@@ -91,6 +91,11 @@ Result<Comparison> Compare(const LeafSet& source_leaves, std::uint64_t block_cou
                            TargetBlocks& target, const CompareOptions& options,
                            const OpContext& context);
 
+/// Appends a range, or makes the last one longer where it goes on; false when there are `limit`
+/// ranges already and it is left out.
+bool AppendDifference(std::vector<DifferingRange>& ranges, const DifferingRange& range,
+                      std::size_t limit);
+
 /// The runs in which two spans of equal length differ, moved by `base_offset_bytes`, appended to
 /// `ranges` until there are `limit`; a run that continues the last range extends it. False when
 /// the limit left some out.

@@ -4,18 +4,23 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/mutex.h"
 #include "base/units.h"
+#include "image/extent_walk.h"
+#include "io/bounded_queue.h"
 #include "io/task_group.h"
 
 namespace vmferry::proof {
 namespace {
 
-/// Extents are asked for, and work is handed to threads, in units of 128 blocks: 64 MiB.
+/// HashLeaves asks for extents in units of 128 blocks: 64 MiB.
 constexpr std::uint64_t kWindowBlocks = 128;
+/// What one thread hashes at a time: 4 MiB.
+constexpr std::uint64_t kJobBlocks = 8;
 
 Error Stopped() {
   return Error(ErrorCode::kCancelled, "proof.stopped", "hashing was asked to stop");
@@ -70,73 +75,185 @@ Result<BlockCounts> HashWindow(const image::DiskImage& disk, BlockRange window,
   return counts;
 }
 
-/// Threads take windows from a common counter until none is left.
-class Driver {
+/// Blocks side by side that are of one kind.
+struct BlockRun {
+  BlockRange blocks;
+  image::ExtentKind kind = image::ExtentKind::kHole;
+};
+
+/// The blocks of a volume in runs, from the extents of the disk on it: holes of any length are one
+/// run.
+class BlockRuns {
  public:
-  Driver(const image::DiskImage& disk, const HashOptions& options, std::uint64_t block_count)
-      : disk_(disk), options_(options), block_count_(block_count) {}
+  BlockRuns(const image::DiskImage& disk, std::uint64_t block_count)
+      : walk_(disk), disk_bytes_(disk.SizeBytes()), block_count_(block_count) {}
 
-  Result<void> Run(const OpContext& context) {
-    io::TaskGroup group(context.stop);
-    for (unsigned i = 0; i < std::max(options_.threads, 1U); ++i) {
-      group.Start([this, &context](std::stop_token stop) {
-        return Work(OpContext{context.deadline, std::move(stop)});
-      });
+  /// The next run; nothing behind the last block.
+  Result<std::optional<BlockRun>> Next() {
+    if (next_block_ == block_count_) return std::optional<BlockRun>();
+    const std::uint64_t begin_bytes = next_block_ * kLeafBlockBytes;
+    VMFERRY_RETURN_IF_ERROR(SkipTo(begin_bytes));
+    BlockRun run = {{next_block_, block_count_ - next_block_}, image::ExtentKind::kHole};
+    if (extent_) {
+      run.blocks.count = WholeBlocks(begin_bytes);
+      run.kind = extent_->kind;
+      if (run.blocks.count == 0) {
+        run.blocks.count = 1;
+        VMFERRY_ASSIGN_OR_RETURN(run.kind, MixedKind(begin_bytes + kLeafBlockBytes));
+      }
     }
-    VMFERRY_RETURN_IF_ERROR(group.Wait());
-    if (context.stop.stop_requested()) return Stopped();
-    return {};
-  }
-
-  DiskHash Take() {
-    MutexLock lock(mutex_);
-    result_.block_count = block_count_;
-    result_.root = result_.leaves.ComputeRoot(block_count_);
-    return std::move(result_);
+    next_block_ += run.blocks.count;
+    return std::optional<BlockRun>(run);
   }
 
  private:
-  Result<void> Work(const OpContext& context) {
-    std::vector<std::byte> buffer(kLeafBlockBytes);
+  /// How many blocks the present extent fills from `begin_bytes` on.
+  std::uint64_t WholeBlocks(std::uint64_t begin_bytes) const {
+    const std::uint64_t end_bytes = extent_->offset_bytes + extent_->length_bytes;
+    const std::uint64_t length_bytes = end_bytes - begin_bytes;
+    // The last block of the disk may be short.
+    return end_bytes == disk_bytes_ ? DivCeil(length_bytes, kLeafBlockBytes)
+                                    : length_bytes / kLeafBlockBytes;
+  }
+
+  /// The kind of a block, up to `end_bytes`, that several extents share.
+  Result<image::ExtentKind> MixedKind(std::uint64_t end_bytes) {
+    image::ExtentKind kind = extent_->kind;
+    while (extent_->offset_bytes + extent_->length_bytes < end_bytes) {
+      VMFERRY_ASSIGN_OR_RETURN(extent_, walk_.Next());
+      if (!extent_) break;
+      // Data outweighs zeros, zeros outweigh holes: the order of the enumeration.
+      kind = std::min(kind, extent_->kind);
+    }
+    return kind;
+  }
+
+  /// Moves to the extent that holds `offset_bytes`; none behind the end of the disk.
+  Result<void> SkipTo(std::uint64_t offset_bytes) {
+    while (!ended_ && (!extent_ || extent_->offset_bytes + extent_->length_bytes <= offset_bytes)) {
+      VMFERRY_ASSIGN_OR_RETURN(extent_, walk_.Next());
+      ended_ = !extent_.has_value();
+    }
+    return {};
+  }
+
+  image::ExtentWalk walk_;
+  const std::uint64_t disk_bytes_;
+  const std::uint64_t block_count_;
+  std::uint64_t next_block_ = 0;
+  std::optional<image::Extent> extent_;
+  bool ended_ = false;
+};
+
+/// One thread finds the blocks with data, the others hash them.
+class Driver {
+ public:
+  Driver(const image::DiskImage& disk, const HashOptions& options, std::uint64_t block_count,
+         BlockSink& sink)
+      : disk_(disk),
+        options_(options),
+        block_count_(block_count),
+        sink_(sink),
+        jobs_(std::size_t{2} * std::max(options.threads, 1U)) {}
+
+  Result<BlockCounts> Run(const OpContext& context) {
+    io::TaskGroup group(context.stop);
+    for (unsigned i = 0; i < std::max(options_.threads, 1U); ++i) {
+      group.Start([this](std::stop_token stop) { return Work(stop); });
+    }
+    const auto planned = Plan(group.stop_token());
+    if (!planned) group.RequestStop();
+    jobs_.Close();
+    VMFERRY_RETURN_IF_ERROR(group.Wait());
+    VMFERRY_RETURN_IF_ERROR(planned);
+    if (context.stop.stop_requested()) return Stopped();
+    MutexLock lock(mutex_);
+    return counts_;
+  }
+
+ private:
+  Result<void> Plan(const std::stop_token& stop) {
+    BlockRuns runs(disk_, block_count_);
     while (true) {
-      // Relaxed: the counter only deals out numbers.
-      const std::uint64_t first = next_block_.fetch_add(kWindowBlocks, std::memory_order_relaxed);
-      if (first >= block_count_) return {};
-      const BlockRange window = {first, std::min(kWindowBlocks, block_count_ - first)};
-      const LeafSink sink = [this](std::uint64_t index, const Leaf& leaf, image::ExtentKind) {
-        MutexLock lock(mutex_);
-        result_.leaves.Set(index, leaf);
-        return Result<void>();
-      };
-      VMFERRY_ASSIGN_OR_RETURN(const BlockCounts counts,
-                               HashWindow(disk_, window, sink, context, buffer));
-      Count(counts);
+      if (stop.stop_requested()) return Stopped();
+      VMFERRY_ASSIGN_OR_RETURN(const std::optional<BlockRun> run, runs.Next());
+      if (!run) return {};
+      switch (run->kind) {
+        case image::ExtentKind::kHole:
+          CountZeros(run->blocks, &BlockCounts::hole);
+          break;
+        case image::ExtentKind::kZero:
+          CountZeros(run->blocks, &BlockCounts::zero);
+          break;
+        case image::ExtentKind::kData:
+          VMFERRY_RETURN_IF_ERROR(Send(run->blocks, stop));
+          break;
+      }
     }
   }
 
-  void Count(const BlockCounts& counts) {
-    std::uint64_t done = 0;
-    {
-      MutexLock lock(mutex_);
-      result_.counts.data += counts.data;
-      result_.counts.zero += counts.zero;
-      result_.counts.hole += counts.hole;
-      done = result_.counts.total();
+  Result<void> Send(BlockRange blocks, const std::stop_token& stop) {
+    while (blocks.count > 0) {
+      const std::uint64_t count = std::min(blocks.count, kJobBlocks);
+      if (!jobs_.Push({blocks.first, count}, stop)) return Stopped();
+      blocks.first += count;
+      blocks.count -= count;
     }
-    if (!options_.progress) return;
-    MutexLock lock(progress_mutex_);
-    reported_ = std::max(reported_, done);
-    options_.progress(reported_, block_count_);
+    return {};
+  }
+
+  Result<void> Work(const std::stop_token& stop) {
+    std::vector<std::byte> buffer(kLeafBlockBytes);
+    while (const std::optional<BlockRange> job = jobs_.Pop(stop)) {
+      for (std::uint64_t index = job->first; index < job->first + job->count; ++index) {
+        if (stop.stop_requested()) return {};  // Run finds out why
+        const std::uint64_t begin_bytes = index * kLeafBlockBytes;
+        const auto block = std::span(buffer).first(
+            std::min<std::uint64_t>(kLeafBlockBytes, disk_.SizeBytes() - begin_bytes));
+        VMFERRY_RETURN_IF_ERROR(disk_.Read(begin_bytes, block));
+        CountLeaf(index, HashBlock(block));
+      }
+    }
+    return {};
+  }
+
+  void CountZeros(BlockRange blocks, std::uint64_t BlockCounts::*kind) {
+    MutexLock lock(mutex_);
+    counts_.*kind += blocks.count;
+    sink_.OnZeros(blocks);
+    Report();
+  }
+
+  void CountLeaf(std::uint64_t index, const Leaf& leaf) {
+    MutexLock lock(mutex_);
+    ++counts_.data;
+    sink_.OnLeaf(index, leaf);
+    Report();
+  }
+
+  void Report() VMFERRY_REQUIRES(mutex_) {
+    if (options_.progress) options_.progress(counts_.total(), block_count_);
   }
 
   const image::DiskImage& disk_;
   const HashOptions& options_;
   const std::uint64_t block_count_;
-  std::atomic<std::uint64_t> next_block_ = 0;
-  Mutex mutex_;
-  DiskHash result_ VMFERRY_GUARDED_BY(mutex_);
-  Mutex progress_mutex_;  // held over the callback so that its calls come one at a time
-  std::uint64_t reported_ VMFERRY_GUARDED_BY(progress_mutex_) = 0;
+  BlockSink& sink_;
+  io::BoundedQueue<BlockRange> jobs_;
+  Mutex mutex_;  // held over sink and progress callback: their calls come one at a time
+  BlockCounts counts_ VMFERRY_GUARDED_BY(mutex_);
+};
+
+class LeafCollector final : public BlockSink {
+ public:
+  void OnLeaf(std::uint64_t block_index, const Leaf& leaf) override {
+    leaves_.Set(block_index, leaf);
+  }
+  void OnZeros(BlockRange) override {}
+  LeafSet Take() { return std::move(leaves_); }
+
+ private:
+  LeafSet leaves_;
 };
 
 }  // namespace
@@ -156,16 +273,27 @@ Result<BlockCounts> HashLeaves(const image::DiskImage& disk, BlockRange range, c
   return total;
 }
 
-Result<DiskHash> HashDisk(const image::DiskImage& disk, std::uint64_t volume_bytes,
-                          const HashOptions& options, const OpContext& context) {
+Result<BlockCounts> HashBlocks(const image::DiskImage& disk, std::uint64_t volume_bytes,
+                               BlockSink& sink, const HashOptions& options,
+                               const OpContext& context) {
   if (volume_bytes < disk.SizeBytes() || volume_bytes % kLeafBlockBytes != 0) {
     return Error(ErrorCode::kInvalidArgument, "proof.bad_volume_size",
                  fmt::format("a volume of {} bytes cannot hold a disk of {} bytes in whole blocks",
                              volume_bytes, disk.SizeBytes()));
   }
-  Driver driver(disk, options, volume_bytes / kLeafBlockBytes);
-  VMFERRY_RETURN_IF_ERROR(driver.Run(context));
-  return driver.Take();
+  return Driver(disk, options, volume_bytes / kLeafBlockBytes, sink).Run(context);
+}
+
+Result<DiskHash> HashDisk(const image::DiskImage& disk, std::uint64_t volume_bytes,
+                          const HashOptions& options, const OpContext& context) {
+  LeafCollector collector;
+  DiskHash hash;
+  VMFERRY_ASSIGN_OR_RETURN(hash.counts,
+                           HashBlocks(disk, volume_bytes, collector, options, context));
+  hash.leaves = collector.Take();
+  hash.block_count = volume_bytes / kLeafBlockBytes;
+  hash.root = hash.leaves.ComputeRoot(hash.block_count);
+  return hash;
 }
 
 }  // namespace vmferry::proof

@@ -52,17 +52,37 @@ struct HashOptions {
   std::function<void(std::uint64_t done_blocks, std::uint64_t total_blocks)> progress;
 };
 
+/// Is told of all blocks of a volume, in any order, one call at a time.
+class BlockSink {
+ public:
+  virtual ~BlockSink() = default;
+  /// A block with data, whose leaf may be the zero leaf all the same.
+  virtual void OnLeaf(std::uint64_t block_index, const Leaf& leaf) = 0;
+  /// Blocks of zeros and holes.
+  virtual void OnZeros(BlockRange blocks) = 0;
+};
+
+/// Hashes a disk as it must appear on a volume of `volume_bytes`.
+///
+/// Cost:   reads only blocks with data, once; memory of one block a thread; time follows the
+///         number of extents.
+/// Errors: kInvalidArgument proof.bad_volume_size when the volume is smaller than the disk or not
+///         a whole number of blocks; those of the image; kCancelled proof.stopped.
+Result<BlockCounts> HashBlocks(const image::DiskImage& disk, std::uint64_t volume_bytes,
+                               BlockSink& sink, const HashOptions& options,
+                               const OpContext& context);
+
 struct DiskHash {
   LeafSet leaves;
   BlockCounts counts;
   std::uint64_t block_count = 0;
   Root root{};
+
+  bool operator==(const DiskHash&) const = default;
 };
 
 /// Hashes a disk as it must appear on a volume of `volume_bytes`.
-///
-/// Errors: kInvalidArgument proof.bad_volume_size when the volume is smaller than the disk or not
-///         a whole number of blocks; as HashLeaves.
+/// Memory: 64 MiB for a TiB of data. Errors: as HashBlocks.
 Result<DiskHash> HashDisk(const image::DiskImage& disk, std::uint64_t volume_bytes,
                           const HashOptions& options, const OpContext& context);
 

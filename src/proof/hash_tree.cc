@@ -6,6 +6,7 @@
 #include <bit>
 
 #include "base/check.h"
+#include "codec/text_codec.h"
 
 namespace vmferry::proof {
 namespace {
@@ -40,6 +41,8 @@ const codec::Sha256Digest& ZeroSubtree(unsigned height) {
 }
 
 }  // namespace
+
+std::string FormatRoot(const Root& root) { return codec::HexEncode(root); }
 
 const Leaf& ZeroLeaf() {
   static const Leaf kLeaf = HashBlock({});

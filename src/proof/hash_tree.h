@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "codec/digest.h"
@@ -23,6 +24,9 @@ inline constexpr std::uint64_t kLeafBlockBytes = 524288;
 
 using Leaf = codec::Sha256Digest;
 using Root = codec::Sha256Digest;
+
+/// A root as people compare it: 64 hexadecimal digits.
+std::string FormatRoot(const Root& root);
 
 /// The leaf of a block of zeros: B4VNL+8pega6gWheZgwzLeNtXRjVRpJ9MNqtbX/aFUE= in base64.
 const Leaf& ZeroLeaf();
