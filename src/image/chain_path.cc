@@ -23,12 +23,14 @@ Error BadName(std::string_view name, std::string_view why) {
 /// "\\?\C:\vms\a.vhdx", "C:\vms\a.vhdx", "\\host\share\a.vhdx", ".\a.vhdx" to Unix spelling; what
 /// was absolute stays absolute.
 std::string TurnWindows(std::string_view name) {
-  if (name.starts_with("\\\\?\\") || name.starts_with("//?/")) name.remove_prefix(4);
-  if (name.size() >= 2 && std::isalpha(static_cast<unsigned char>(name[0])) != 0 &&
-      name[1] == ':') {
-    name.remove_prefix(2);
-  }
-  std::string turned(name);
+  const bool verbatim = name.starts_with("\\\\?\\") || name.starts_with("//?/");
+  if (verbatim) name.remove_prefix(4);
+  const bool has_drive =
+      name.size() >= 2 && std::isalpha(static_cast<unsigned char>(name[0])) != 0 && name[1] == ':';
+  if (has_drive) name.remove_prefix(2);
+  // Behind "\\?\" stands a drive, or else "UNC\host\share" or "Volume{GUID}": never relative.
+  std::string turned(verbatim && !has_drive && !name.empty() ? "/" : "");
+  turned += name;
   std::replace(turned.begin(), turned.end(), '\\', '/');
   return turned;
 }

@@ -199,6 +199,12 @@ Result<OpenedFile> OpenFile(const fs::path& path, const OpenOptions& options) {
   return opened;
 }
 
+Error NotAnAppliance(const std::string& location) {
+  return Error(ErrorCode::kInvalidArgument, "image.not_an_appliance",
+               fmt::format("{} is neither an OVA nor an OVF", location))
+      .With("path", location);
+}
+
 /// The chain of one disk while it is opened: what may be opened, and what was.
 class Chain {
  public:
@@ -305,9 +311,7 @@ Result<Appliance> Chain::OpenWholeAppliance(const fs::path& path) {
   files_.push_back({path.string(), FileRole::kDisk, opened.identity});
   VMFERRY_ASSIGN_OR_RETURN(const Format format, Probe(*opened.source));
   if (format != Format::kTar && format != Format::kOvf) {
-    return Error(ErrorCode::kInvalidArgument, "image.not_an_appliance",
-                 fmt::format("{} is neither an OVA nor an OVF", path.string()))
-        .With("path", path.string());
+    return NotAnAppliance(path.string());
   }
   std::error_code failure;
   fs::path real = fs::canonical(path, failure);
@@ -439,6 +443,7 @@ Result<OpenedDisk> OpenDisk(const std::string& location, const OpenOptions& opti
 }
 
 Result<OpenedAppliance> OpenAppliance(const std::string& location, const OpenOptions& options) {
+  if (nbd::IsUri(location)) return NotAnAppliance(location);
   const fs::path path(location);
   VMFERRY_ASSIGN_OR_RETURN(std::vector<fs::path> roots, Roots(path, options));
   Chain chain(options, std::move(roots));
