@@ -144,10 +144,40 @@ void AddImageMap(CLI::App& image, Arguments& arguments) {
   AddOpenOptions(*map, arguments);
 }
 
+void AddImageCompare(CLI::App& image, Arguments& arguments) {
+  CLI::App* compare = AddImageCommand(image, arguments, "compare",
+                                      "say whether two disks hold the same bytes, whatever their "
+                                      "formats, and where not (exit 6)",
+                                      CommandName::kImageCompare);
+  compare->add_option("A", arguments.source, kSourceHelp)->required();
+  compare->add_option("B", arguments.other, kSourceHelp)->required();
+  AddOpenOptions(*compare, arguments);
+  compare->add_option("--other-disk", arguments.other_disk, "as --disk, for B")
+      ->check(CLI::Range(1, 1024));
+  compare->add_flag("--strict", arguments.strict_compare,
+                    "sizes and holes must be the same, too, not only the bytes");
+  AddAllowRunning(*compare, arguments);
+}
+
+void AddImageHash(CLI::App& image, Arguments& arguments) {
+  CLI::App* hash = AddImageCommand(image, arguments, "hash",
+                                   "write a disk's hash tree, or prove a disk with one (exit 6)",
+                                   CommandName::kImageHash);
+  hash->add_option("FILE", arguments.source, kSourceHelp)->required();
+  hash->add_option("--tree", arguments.tree, "write the hash tree's root and leaves to this file");
+  hash->add_option("--check", arguments.check_tree,
+                   "prove that the disk is the one this hash tree was made of");
+  AddOpenOptions(*hash, arguments);
+  AddAllowRunning(*hash, arguments);
+}
+
 void AddImage(CLI::App& app, Arguments& arguments) {
-  CLI::App* image = app.add_subcommand("image", "look at disk images")->require_subcommand(1);
+  CLI::App* image = app.add_subcommand("image", "look at disk images, compare and prove them")
+                        ->require_subcommand(1);
   AddImageInspect(*image, arguments);
   AddImageMap(*image, arguments);
+  AddImageCompare(*image, arguments);
+  AddImageHash(*image, arguments);
 }
 
 void AddRegion(CLI::App& app, Arguments& arguments, RawWords& raw) {

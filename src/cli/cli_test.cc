@@ -5,6 +5,7 @@
 
 #include "cli/arguments.h"
 #include "cli/exit_code.h"
+#include "cli/open_options.h"
 #include "cli/render.h"
 #include "cli/report.h"
 
@@ -57,6 +58,11 @@ TEST(ParseArguments, RefusesWhatItDoesNotKnow) {
                                             {"migrate", "d", "--output", "xml"},
                                             {"region"},
                                             {"region", "start", "--port", "65536"},
+                                            {"image"},
+                                            {"image", "map"},
+                                            {"image", "compare", "a"},
+                                            {"image", "inspect", "a", "--disk", "0"},
+                                            {"image", "hash", "a", "--tree", "t", "--check", "t"},
                                             {"verify"},
                                             {"verify", "mig-a", "--certificate", "f"}};
   for (const auto& words : cases) {
@@ -65,6 +71,46 @@ TEST(ParseArguments, RefusesWhatItDoesNotKnow) {
     EXPECT_EQ(parsed.error().reason(), "cli.usage");
     EXPECT_EQ(ExitCodeOf(parsed.error()), ExitCode::kUsage);
   }
+}
+
+TEST(ParseArguments, ReadsHowADiskIsOpened) {
+  for (const std::vector<const char*>& command : {std::vector<const char*>{"migrate", "d"},
+                                                  {"image", "inspect", "d"},
+                                                  {"image", "map", "d"},
+                                                  {"image", "compare", "d", "e"},
+                                                  {"image", "hash", "d"}}) {
+    std::vector<const char*> words = command;
+    words.insert(words.end(), {"--allow-path", "/a", "--allow-path", "/b", "--disk", "2"});
+    const auto parsed = Parse(words);
+    ASSERT_TRUE(parsed) << parsed.error().ToString();
+    const image::OpenOptions options = OpenOptionsOf(*parsed->arguments);
+    EXPECT_EQ(options.allow_paths, (std::vector<std::filesystem::path>{"/a", "/b"}));
+    EXPECT_EQ(options.disk, 2U);
+    EXPECT_FALSE(options.allow_running);
+  }
+}
+
+TEST(ParseArguments, ReadsImageCompare) {
+  const auto parsed = Parse(
+      {"image", "compare", "a.vmdk", "b.ova", "--other-disk", "3", "--strict", "--allow-running"});
+  ASSERT_TRUE(parsed) << parsed.error().ToString();
+  const Arguments& arguments = *parsed->arguments;
+  EXPECT_EQ(arguments.command, CommandName::kImageCompare);
+  EXPECT_EQ(arguments.source, "a.vmdk");
+  EXPECT_EQ(arguments.other, "b.ova");
+  EXPECT_TRUE(arguments.strict_compare);
+  EXPECT_EQ(OpenOptionsOf(arguments).disk, std::nullopt);
+  EXPECT_EQ(OtherOpenOptionsOf(arguments).disk, 3U);
+  EXPECT_TRUE(OtherOpenOptionsOf(arguments).allow_running);
+}
+
+TEST(ParseArguments, ReadsImageHash) {
+  const auto write = Parse({"image", "hash", "d", "--tree", "t"});
+  ASSERT_TRUE(write) << write.error().ToString();
+  EXPECT_EQ(write->arguments->tree, "t");
+  const auto check = Parse({"image", "hash", "d", "--check", "t"});
+  ASSERT_TRUE(check) << check.error().ToString();
+  EXPECT_EQ(check->arguments->check_tree, "t");
 }
 
 TEST(ParseArguments, HelpNamesTheWholeCommand) {
@@ -79,6 +125,9 @@ TEST(ExitCodeOf, FollowsTheReason) {
     return ExitCodeOf(Error(error_code, reason, "m"));
   };
   EXPECT_EQ(code(ErrorCode::kDataLoss, "verify.differs"), ExitCode::kDiffers);
+  EXPECT_EQ(code(ErrorCode::kDataLoss, "compare.differs"), ExitCode::kDiffers);
+  EXPECT_EQ(code(ErrorCode::kDataLoss, "hash.differs"), ExitCode::kDiffers);
+  EXPECT_EQ(code(ErrorCode::kDataLoss, "hash_tree.malformed"), ExitCode::kSourceInvalid);
   EXPECT_EQ(code(ErrorCode::kDataLoss, "vmdk.header.magic"), ExitCode::kSourceInvalid);
   EXPECT_EQ(code(ErrorCode::kNotFound, "io.not_found"), ExitCode::kSourceInvalid);
   EXPECT_EQ(code(ErrorCode::kResourceExhausted, "io.no_space"), ExitCode::kStateLocked);
@@ -135,6 +184,23 @@ TEST(ProgressLine, ShowsTimeWhereBytesAreNotCounted) {
   progress.waiting_for = "instance: pending";
   EXPECT_EQ(ProgressLine(progress, 0, std::chrono::seconds(65), 200, true),
             "d  launch  instance: pending  1m05s");
+}
+
+TEST(DescribeRanges, ListsRangesAndSaysWhenThereAreMore) {
+  EXPECT_EQ(DescribeRanges({}, true), "");
+  EXPECT_EQ(DescribeRanges({{5, 1}, {1000, 512}}, false),
+            "\nthey differ here:\nOFFSET    LENGTH\n5         1\n1000      512\nand more\n");
+}
+
+TEST(FormatExactSize, GivesTheBytesOnce) {
+  EXPECT_EQ(FormatExactSize(512), "512 bytes");
+  EXPECT_EQ(FormatExactSize(2147483648), "2 GiB (2147483648 bytes)");
+}
+
+TEST(FileNameOf, KeepsUrisWhole) {
+  EXPECT_EQ(FileNameOf("/vms/disk.vmdk"), "disk.vmdk");
+  EXPECT_EQ(FileNameOf("disk.vmdk"), "disk.vmdk");
+  EXPECT_EQ(FileNameOf("nbd://host/disk"), "nbd://host/disk");
 }
 
 TEST(RateMeter, MeasuresTheLastTenSeconds) {

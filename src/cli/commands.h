@@ -14,6 +14,9 @@ namespace vmferry::cli {
 struct CommandContext {
   const Arguments& arguments;
   World& world;
+  /// What the command has printed tells of its failure, too: that two disks differ, say. So no
+  /// error object follows on standard output.
+  bool answered = false;
 };
 
 Result<void> RunMigrate(CommandContext& context);

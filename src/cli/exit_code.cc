@@ -14,6 +14,8 @@ struct Rule {
 
 constexpr Rule kRules[] = {
     {"verify.differs", ExitCode::kDiffers},
+    {"compare.differs", ExitCode::kDiffers},
+    {"hash.differs", ExitCode::kDiffers},
     {"launch.", ExitCode::kDidNotComeUp},
     {"check.", ExitCode::kDidNotComeUp},
     {"cli.", ExitCode::kUsage},
@@ -38,6 +40,7 @@ constexpr Rule kRules[] = {
     {"qcow2.", ExitCode::kSourceInvalid},
     {"ova.", ExitCode::kSourceInvalid},
     {"source.", ExitCode::kSourceInvalid},
+    {"hash_tree.", ExitCode::kSourceInvalid},
     {"transfer.too_large", ExitCode::kSourceInvalid},
     {"transfer.empty", ExitCode::kSourceInvalid},
     {"codec.inflate_failed", ExitCode::kSourceInvalid},

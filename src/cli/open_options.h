@@ -12,4 +12,10 @@ namespace vmferry::cli {
 /// For the disk `arguments.source`.
 image::OpenOptions OpenOptionsOf(const Arguments& arguments);
 
+/// For the disk `arguments.other`.
+image::OpenOptions OtherOpenOptionsOf(const Arguments& arguments);
+
+/// Threads for work on the bytes of disks: one for each core, 16 at most.
+unsigned ThreadsForDisks();
+
 }  // namespace vmferry::cli

@@ -220,33 +220,29 @@ std::string ProgressLine(const Progress& progress, std::uint64_t bytes_per_secon
   return line;
 }
 
-ByteProgress::ByteProgress(std::FILE* talk, bool talk_is_terminal, std::function<int()> columns,
-                           sys::Clock& clock, std::string label)
-    : talk_(talk),
-      talk_is_terminal_(talk_is_terminal),
-      columns_(std::move(columns)),
-      clock_(clock),
-      label_(std::move(label)),
-      drawn_(clock.MonotonicNow()) {}
+ByteProgress::ByteProgress(World& world, std::string label)
+    : world_(world), label_(std::move(label)), drawn_(world.clock.MonotonicNow()) {}
 
-ByteProgress::~ByteProgress() {
+void ByteProgress::Clear() {
   MutexLock lock(mutex_);
-  if (shown_) fmt::print(talk_, "\r\x1b[K");
-  std::fflush(talk_);
+  if (!shown_) return;
+  fmt::print(world_.talk, "\r\x1b[K");
+  std::fflush(world_.talk);
+  shown_ = false;
 }
 
 void ByteProgress::Update(std::uint64_t done_bytes, std::uint64_t total_bytes) {
-  if (!talk_is_terminal_ || total_bytes == 0) return;
+  if (!world_.talk_is_terminal || total_bytes == 0) return;
   MutexLock lock(mutex_);
-  const MonotonicTime now = clock_.MonotonicNow();
-  meter_.Add(now, done_bytes);
+  const MonotonicTime now = world_.clock.MonotonicNow();
   if (now - drawn_ < kRedrawInterval) return;
   drawn_ = now;
-  const auto width = static_cast<std::size_t>(std::max(20, columns_() - 1));
+  meter_.Add(now, done_bytes);
+  const auto width = static_cast<std::size_t>(std::max(20, world_.columns() - 1));
   std::string line = label_ + BytesProgress(done_bytes, total_bytes, meter_.BytesPerSecond(), true);
   if (line.size() > width) line.resize(width);
-  fmt::print(talk_, "\r\x1b[K{}", line);
-  std::fflush(talk_);
+  fmt::print(world_.talk, "\r\x1b[K{}", line);
+  std::fflush(world_.talk);
   shown_ = true;
 }
 

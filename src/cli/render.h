@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "base/mutex.h"
+#include "cli/world.h"
 #include "migration/event.h"
 #include "sys/clock.h"
 
@@ -42,19 +43,18 @@ std::string ProgressLine(const migration::Progress& progress, std::uint64_t byte
 /// Thread safety: Update may be called from any thread.
 class ByteProgress {
  public:
-  ByteProgress(std::FILE* talk, bool talk_is_terminal, std::function<int()> columns,
-               sys::Clock& clock, std::string label);
-  ~ByteProgress();
+  /// Borrows `world`. `label` says what is done: "comparing".
+  ByteProgress(World& world, std::string label);
+  ~ByteProgress() { Clear(); }
   ByteProgress(const ByteProgress&) = delete;
   ByteProgress& operator=(const ByteProgress&) = delete;
 
   void Update(std::uint64_t done_bytes, std::uint64_t total_bytes);
+  /// Removes the line, so that something else may be printed.
+  void Clear();
 
  private:
-  std::FILE* const talk_;
-  const bool talk_is_terminal_;
-  const std::function<int()> columns_;
-  sys::Clock& clock_;
+  World& world_;
   const std::string label_;
   Mutex mutex_;  // held while a line is drawn, so that lines do not mix
   RateMeter meter_ VMFERRY_GUARDED_BY(mutex_);

@@ -98,6 +98,41 @@ std::string FormatExactSize(std::uint64_t bytes) {
   return fmt::format("{} ({} bytes)", FormatSize(bytes), bytes);
 }
 
+std::string FormatOf(const image::DiskImageInfo& info) {
+  return info.subformat.empty() ? info.format : info.format + " " + info.subformat;
+}
+
+std::string FileNameOf(const std::string& location) {
+  if (location.find("://") != location.npos) return location;
+  return std::filesystem::path(location).filename().string();
+}
+
+Json TextsToJson(const std::vector<std::string>& texts) {
+  Json json = Json::MakeArray();
+  for (const std::string& text : texts) json.Append(text);
+  return json;
+}
+
+std::string DescribeRanges(const std::vector<proof::DifferingRange>& ranges, bool complete) {
+  if (ranges.empty()) return "";
+  std::vector<std::vector<std::string>> rows = {{"OFFSET", "LENGTH"}};
+  for (const proof::DifferingRange& range : ranges) {
+    rows.push_back({std::to_string(range.offset_bytes), std::to_string(range.length_bytes)});
+  }
+  if (!complete) rows.push_back({"and more"});
+  return "\nthey differ here:\n" + FormatTable(rows);
+}
+
+Json RangesToJson(const std::vector<proof::DifferingRange>& ranges) {
+  Json json = Json::MakeArray();
+  for (const proof::DifferingRange& range : ranges) {
+    Json item = Json::MakeObject();
+    item.Set("offset_bytes", range.offset_bytes).Set("length_bytes", range.length_bytes);
+    json.Append(std::move(item));
+  }
+  return json;
+}
+
 std::string DescribeError(const Error& error) {
   std::string text = fmt::format("vmferry: {}\n", error.message());
   AppendChain(text, error);

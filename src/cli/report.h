@@ -11,6 +11,7 @@
 
 #include "image/disk_image.h"
 #include "migration/operations.h"
+#include "proof/compare.h"
 #include "text/json.h"
 
 namespace vmferry::cli {
@@ -37,6 +38,19 @@ std::string_view KindName(image::ExtentKind kind);
 
 /// "2.0 GiB (2147483648 bytes)".
 std::string FormatExactSize(std::uint64_t bytes);
+
+/// "vmdk streamOptimized".
+std::string FormatOf(const image::DiskImageInfo& info);
+
+/// The last part of a path; a URI stays whole.
+std::string FileNameOf(const std::string& location);
+
+/// A table of where disks differ, under a heading; empty when they do not.
+std::string DescribeRanges(const std::vector<proof::DifferingRange>& ranges, bool complete);
+text::Json RangesToJson(const std::vector<proof::DifferingRange>& ranges);
+
+/// An array of strings.
+text::Json TextsToJson(const std::vector<std::string>& texts);
 
 /// Columns padded to the widest cell, two blanks between them.
 std::string FormatTable(const std::vector<std::vector<std::string>>& rows);

@@ -28,8 +28,9 @@ Result<void> RunCommand(CommandContext& context) {
     case CommandName::kImageMap:
       return RunImageMap(context);
     case CommandName::kImageCompare:
+      return RunImageCompare(context);
     case CommandName::kImageHash:
-      break;  // no words lead here yet
+      return RunImageHash(context);
     case CommandName::kRegionStart:
     case CommandName::kRegionStop:
     case CommandName::kRegionStatus:
@@ -41,9 +42,10 @@ Result<void> RunCommand(CommandContext& context) {
   return {};
 }
 
-int ReportError(const Error& error, OutputForm form, World& world) {
+/// `answered`: standard output has its document already.
+int ReportError(const Error& error, OutputForm form, bool answered, World& world) {
   fmt::print(world.talk, "{}", DescribeError(error));
-  if (form != OutputForm::kText) {
+  if (form != OutputForm::kText && !answered) {
     text::Json json = text::Json::MakeObject();
     json.Set("schema", "vmferry.error/1").Set("error", migration::ErrorToJson(error));
     fmt::print(world.out, "{}\n", json.Dump(form == OutputForm::kJson));
@@ -55,14 +57,16 @@ int ReportError(const Error& error, OutputForm form, World& world) {
 
 int RunCli(int argc, const char* const* argv, World& world) {
   const auto parsed = ParseArguments(argc, argv);
-  if (!parsed) return ReportError(parsed.error(), OutputForm::kText, world);
+  if (!parsed) return ReportError(parsed.error(), OutputForm::kText, false, world);
   if (!parsed->arguments) {
     fmt::print(world.out, "{}", parsed->text);
     return 0;
   }
   CommandContext context{*parsed->arguments, world};
   const auto outcome = RunCommand(context);
-  if (!outcome) return ReportError(outcome.error(), parsed->arguments->output, world);
+  if (!outcome) {
+    return ReportError(outcome.error(), parsed->arguments->output, context.answered, world);
+  }
   return std::fflush(world.out) == 0 ? 0 : static_cast<int>(ExitCode::kUnexpected);
 }
 
