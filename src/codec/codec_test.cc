@@ -50,6 +50,16 @@ TEST(Digester, EqualsOneShotForDataInParts) {
   EXPECT_EQ(HexEncode(Md5(AsBytes("abc"))), "900150983cd24fb0d6963f7d28e17f72");
 }
 
+TEST(Digest, Sha512MatchesTheStandardsExample) {
+  // FIPS 180-2, appendix C.1.
+  Digester digester(DigestKind::kSha512);
+  digester.Update(AsBytes("abc"));
+  std::array<std::byte, kMaxDigestBytes> out;
+  EXPECT_EQ(HexEncode(digester.Finish(out)),
+            "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a8"
+            "36ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f");
+}
+
 // RFC 4648 section 10.
 TEST(Base64, EqualsPublishedValues) {
   const std::pair<const char*, const char*> cases[] = {
