@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "base/units.h"
+#include "cli/guest_report.h"
 #include "cli/report.h"
+#include "guest/inspect.h"
 #include "image/extent_walk.h"
 
 namespace vmferry::cli {
@@ -147,11 +149,16 @@ Result<DiskReport> ReportDisk(std::string path, image::OpenedDisk disk, std::sto
   } else {
     report.faults.push_back(FaultOf("its extents cannot be listed", totals.error()));
   }
+  if (auto layout = guest::InspectGuest(image)) {
+    report.guest = *std::move(layout);
+  } else {
+    report.faults.push_back(FaultOf("its content cannot be read", layout.error()));
+  }
   return report;
 }
 
 std::string DescribeDisk(const DiskReport& report) {
-  return FormatTable(DiskRows(report));
+  return FormatTable(DiskRows(report)) + DescribeGuest(report.guest);
 }
 
 Json DiskToJson(const DiskReport& report) {
@@ -177,7 +184,8 @@ Json DiskToJson(const DiskReport& report) {
       .Set("details", std::move(details))
       .Set("remarks", TextsToJson(report.disk.remarks))
       .Set("defects", TextsToJson(defects))
-      .Set("sound", report.sound());
+      .Set("sound", report.sound())
+      .Set("guest", GuestToJson(report.guest));
 }
 
 }  // namespace vmferry::cli

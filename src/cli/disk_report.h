@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "guest/guest_layout.h"
 #include "image/open.h"
 #include "text/json.h"
 
@@ -26,6 +27,7 @@ struct DiskReport {
   std::string path;
   image::OpenedDisk disk;
   KindTotals totals;
+  guest::GuestLayout guest;
   /// What could not be read, besides the disk's own defects, one sentence each.
   std::vector<std::string> faults;
 
