@@ -36,6 +36,7 @@ constexpr Rule kRules[] = {
     {"nbd.", ExitCode::kSourceInvalid},
     {"raw.", ExitCode::kSourceInvalid},
     {"vhd.", ExitCode::kSourceInvalid},
+    {"vhdx.", ExitCode::kSourceInvalid},
     {"vmdk.", ExitCode::kSourceInvalid},
     {"qcow2.", ExitCode::kSourceInvalid},
     {"ova.", ExitCode::kSourceInvalid},

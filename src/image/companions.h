@@ -39,6 +39,8 @@ struct ParentRequest {
   std::optional<Format> format;
   /// What the parent's DiskImageInfo::identity must be; empty when the format has none.
   std::string identity;
+  /// What it may be instead: VHDX names a second one while snapshots are merged.
+  std::vector<std::string> other_identities;
 };
 
 struct ParentDisk {

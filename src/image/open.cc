@@ -22,6 +22,7 @@
 #include "image/qcow2/qcow2_image.h"
 #include "image/raw/raw_image.h"
 #include "image/vhd/vhd_image.h"
+#include "image/vhdx/vhdx_image.h"
 #include "image/vmdk/vmdk_image.h"
 #include "sys/file.h"
 
@@ -133,6 +134,7 @@ Result<std::unique_ptr<DiskImage>> OpenByFormat(std::unique_ptr<ByteSource> sour
     case Format::kVhd:
       return vhd::Open(std::move(source), companions);
     case Format::kVhdx:
+      return vhdx::Open(std::move(source), companions);
     case Format::kVdi:
     case Format::kQed:
     case Format::kParallels:
@@ -348,11 +350,16 @@ Result<fs::path> Chain::FindParent(const ParentRequest& request, const fs::path&
 Result<ParentDisk> Chain::OpenParent(const ParentRequest& request, const fs::path& folder) {
   VMFERRY_ASSIGN_OR_RETURN(const fs::path path, FindParent(request, folder));
   VMFERRY_ASSIGN_OR_RETURN(auto image, Open(path, FileRole::kParent, request.format));
-  if (!request.identity.empty() && image->Info().identity != request.identity) {
+  const std::string& identity = image->Info().identity;
+  const bool expected =
+      request.identity.empty() || identity == request.identity ||
+      std::find(request.other_identities.begin(), request.other_identities.end(), identity) !=
+          request.other_identities.end();
+  if (!expected) {
     return Error(ErrorCode::kDataLoss, "image.chain.parent_mismatch",
                  fmt::format("{} is not the parent that the disk image stands on: its identity is "
                              "'{}', not '{}'",
-                             path.string(), image->Info().identity, request.identity))
+                             path.string(), identity, request.identity))
         .With("path", path.string())
         .WithRemedy(
             "the parent was written to after the VM snapshot was taken, or is another disk: find "

@@ -25,6 +25,7 @@ ALLOWED = {
     "image/nbd": ["image", "codec", "sys", "base"],
     "image/qcow2": ["image", "io", "codec", "sys", "base"],
     "image/vhd": ["image", "io", "codec", "sys", "base"],
+    "image/vhdx": ["image", "io", "codec", "sys", "base"],
     "image/vmdk": ["image", "io", "codec", "sys", "base"],
     "guest": ["image", "io", "codec", "text", "base"],
     "image/ova": ["image", "image/vmdk", "text", "io", "codec", "sys", "base"],
