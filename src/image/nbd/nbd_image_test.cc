@@ -9,6 +9,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <fstream>
 #include <string>
@@ -194,6 +196,69 @@ TEST(NbdImage, TellsDataZeroAndHoleOfAQcow2) {
   Bytes bytes(64 * kKiB);
   ASSERT_TRUE((*disk)->Read(4 * kGiB, bytes));
   EXPECT_EQ(bytes.back(), std::byte{9});
+}
+
+TEST(NbdImage, RandomWritesAreReadBackProperty) {
+  VMFERRY_NEEDS_TOOL("qemu-nbd");
+  VMFERRY_NEEDS_TOOL("qemu-io");
+  constexpr std::uint64_t kSeed = 20;
+  constexpr std::uint64_t kSize = 3 * kMiB + 512;
+  testing::FakeRandom random(kSeed);
+  const auto next = [&] {
+    std::array<std::byte, 8> bytes{};
+    random.Fill(bytes);
+    std::uint64_t value = 0;
+    std::memcpy(&value, bytes.data(), sizeof value);
+    return value;
+  };
+  TempDir dir;
+  const std::string file = (dir.path() / "d.qcow2").string();
+  ASSERT_TRUE(RunTool({"qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=4096", file,
+                       std::to_string(kSize)})
+                  .ok());
+  Bytes oracle(kSize);
+  std::vector<std::string> writes = {"qemu-io", "-f", "qcow2"};
+  for (int i = 0; i < 40; ++i) {
+    const std::uint64_t offset = next() % (kSize / 512) * 512;
+    const std::uint64_t length = std::min<std::uint64_t>((1 + next() % 60) * 512, kSize - offset);
+    const auto pattern = static_cast<unsigned>(next() % 3 == 0 ? 0 : 1 + next() % 255);
+    writes.emplace_back("-c");
+    writes.push_back(pattern == 0 ? fmt::format("write -z {} {}", offset, length)
+                                  : fmt::format("write -P {} {} {}", pattern, offset, length));
+    std::fill_n(oracle.begin() + static_cast<std::ptrdiff_t>(offset), length,
+                static_cast<std::byte>(pattern));
+  }
+  writes.push_back(file);
+  ASSERT_TRUE(RunTool(writes).ok());
+  NbdServer server;
+  ASSERT_TRUE(
+      server.Start({"qemu-nbd", "-r", "--fork", "-t", "-e", "8", "-f", "qcow2", "-k",
+                    (dir.path() / "s").string(), "--pid-file", (dir.path() / "pid").string(), file},
+                   dir.path() / "pid"));
+  const auto disk = Open(UriOf(dir.path() / "s"));
+  ASSERT_TRUE(disk) << disk.error().ToString();
+  Bytes whole(kSize);
+  ASSERT_TRUE((*disk)->Read(0, whole));
+  EXPECT_TRUE(whole == oracle) << "seed " << kSeed;
+  Bytes split(kSize);
+  for (std::uint64_t at = 0; at < kSize;) {
+    const std::uint64_t length = std::min<std::uint64_t>(1 + next() % 100000, kSize - at);
+    ASSERT_TRUE((*disk)->Read(at, std::span(split).subspan(at, length)));
+    at += length;
+  }
+  EXPECT_TRUE(split == oracle) << "seed " << kSeed;
+  const auto extents = (*disk)->Extents(0, kSize);
+  ASSERT_TRUE(extents);
+  std::uint64_t at = 0;
+  for (const Extent& extent : *extents) {
+    ASSERT_EQ(extent.offset_bytes, at);
+    at += extent.length_bytes;
+    if (extent.kind == ExtentKind::kData) continue;
+    for (std::uint64_t i = extent.offset_bytes; i < at; ++i) {
+      ASSERT_EQ(oracle[i], std::byte{0}) << i << " seed " << kSeed;
+    }
+  }
+  EXPECT_EQ(at, kSize);
 }
 
 TEST(NbdImage, WithoutTheContextAllIsData) {
