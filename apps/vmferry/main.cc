@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/units.h"
 #include "cli/world.h"
 #include "cloud_factory.h"
 #include "log_backend.h"
@@ -80,6 +81,8 @@ int Main(int argc, char** argv) {
                    .region = region,
                    .open_store = [&folders] { return OpenStore(folders); },
                    .folders = folders,
+                   .source_date_epoch =
+                       ParseUint(environment.Get("SOURCE_DATE_EPOCH").value_or("0")).value_or(0),
                    .stop = signals.stop_token(),
                    .out = stdout,
                    .talk = stderr,

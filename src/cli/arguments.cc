@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/version.h"
+#include "image/make_encoder.h"
 
 namespace vmferry::cli {
 namespace {
@@ -171,6 +172,25 @@ void AddImageHash(CLI::App& image, Arguments& arguments) {
   AddAllowRunning(*hash, arguments);
 }
 
+void AddImageConvert(CLI::App& image, Arguments& arguments) {
+  CLI::App* convert =
+      AddImageCommand(image, arguments, "convert", "write a disk as a file of another format",
+                      CommandName::kImageConvert);
+  convert->add_option("SOURCE", arguments.source, kSourceHelp)->required();
+  convert
+      ->add_option("TARGET", arguments.target,
+                   "new file; null: reads and encodes everything and keeps nothing")
+      ->required();
+  convert->add_option("--format", arguments.format, "what to write (default: as TARGET is named)")
+      ->check(CLI::IsMember(image::OutputFormatNames()));
+  convert->add_flag("--force", arguments.force, "replace TARGET when it exists");
+  convert->add_option("--threads", arguments.threads, "parts under way at once")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  AddAllowRunning(*convert, arguments);
+  AddOpenOptions(*convert, arguments);
+}
+
 void AddImage(CLI::App& app, Arguments& arguments) {
   CLI::App* image = app.add_subcommand("image", "look at disk images, compare and prove them")
                         ->require_subcommand(1);
@@ -178,6 +198,7 @@ void AddImage(CLI::App& app, Arguments& arguments) {
   AddImageMap(*image, arguments);
   AddImageCompare(*image, arguments);
   AddImageHash(*image, arguments);
+  AddImageConvert(*image, arguments);
 }
 
 void AddRegion(CLI::App& app, Arguments& arguments, RawWords& raw) {

@@ -26,6 +26,7 @@ enum class CommandName {
   kVerify,
   kImageInspect,
   kImageMap,
+  kImageConvert,
   kImageCompare,
   kImageHash,
   kRegionStart,
@@ -45,6 +46,12 @@ struct Arguments {
   std::vector<std::string> allow_paths;
   std::optional<std::uint32_t> disk;
   bool allow_running = false;
+
+  // image convert
+  std::string target;
+  std::string format;  ///< empty: as the target is named
+  std::uint32_t threads = 4;
+  bool force = false;
 
   // migrate
   std::string to = "local";

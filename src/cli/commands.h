@@ -26,6 +26,7 @@ Result<void> RunCancel(CommandContext& context);
 Result<void> RunCleanCommand(CommandContext& context);
 Result<void> RunVerifyCommand(CommandContext& context);
 Result<void> RunImageInspect(CommandContext& context);
+Result<void> RunImageConvert(CommandContext& context);
 Result<void> RunImageMap(CommandContext& context);
 Result<void> RunImageCompare(CommandContext& context);
 Result<void> RunImageHash(CommandContext& context);

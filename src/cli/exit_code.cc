@@ -42,6 +42,7 @@ constexpr Rule kRules[] = {
     {"ova.", ExitCode::kSourceInvalid},
     {"source.", ExitCode::kSourceInvalid},
     {"hash_tree.", ExitCode::kSourceInvalid},
+    {"target.", ExitCode::kUsage},
     {"transfer.too_large", ExitCode::kSourceInvalid},
     {"transfer.empty", ExitCode::kSourceInvalid},
     {"codec.inflate_failed", ExitCode::kSourceInvalid},

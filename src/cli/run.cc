@@ -25,6 +25,8 @@ Result<void> RunCommand(CommandContext& context) {
       return RunVerifyCommand(context);
     case CommandName::kImageInspect:
       return RunImageInspect(context);
+    case CommandName::kImageConvert:
+      return RunImageConvert(context);
     case CommandName::kImageMap:
       return RunImageMap(context);
     case CommandName::kImageCompare:

@@ -64,6 +64,8 @@ struct World {
   /// Opens the journal. Errors: sqlite.*, io.*.
   std::function<Result<std::unique_ptr<store::Store>>()> open_store;
   const sys::Folders& folders;
+  /// Seconds since 1970 for the times in files that are made: SOURCE_DATE_EPOCH, or 0.
+  std::uint64_t source_date_epoch = 0;
   std::stop_token stop;
   std::FILE* out;   ///< data
   std::FILE* talk;  ///< everything else

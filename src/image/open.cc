@@ -435,6 +435,8 @@ Result<std::unique_ptr<DiskImage>> OpenDiskSource(std::unique_ptr<ByteSource> so
   return ProbeAndOpen(std::move(source), false, name, NoCompanions());
 }
 
+bool IsUri(const std::string& location) { return nbd::IsUri(location); }
+
 Result<OpenedDisk> OpenDisk(const std::string& location, const OpenOptions& options) {
   if (nbd::IsUri(location)) {
     VMFERRY_ASSIGN_OR_RETURN(auto image, nbd::Open(location));

@@ -65,6 +65,9 @@ inline constexpr std::size_t kMaxChain = 64;
 ///         Companions.
 Result<OpenedDisk> OpenDisk(const std::string& location, const OpenOptions& options = {});
 
+/// True when the location is not a path but a URI of a kind OpenDisk knows: nbd, nbds, nbd+unix...
+bool IsUri(const std::string& location);
+
 /// Opens bytes that are not a file; `name` stands in for the path in the rule about extensions.
 /// Such a disk has no companions.
 Result<std::unique_ptr<DiskImage>> OpenDiskSource(std::unique_ptr<ByteSource> source,

@@ -65,5 +65,16 @@ TEST(TaskGroup, ParentStopReachesTasks) {
   EXPECT_TRUE(group.Wait());
 }
 
+TEST(Buffer, IsEmptyOnceItWasMovedFrom) {
+  Buffer buffer(16);
+  buffer.Extend(4);
+  Buffer other = std::move(buffer);
+  EXPECT_EQ(other.size(), 4U);
+  EXPECT_EQ(buffer.capacity(), 0U);  // NOLINT(bugprone-use-after-move): that is the question
+  EXPECT_TRUE(buffer.empty());
+  buffer = std::move(other);
+  EXPECT_EQ(buffer.capacity(), 16U);
+}
+
 }  // namespace
 }  // namespace vmferry::io

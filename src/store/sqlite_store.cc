@@ -68,6 +68,18 @@ CREATE TABLE control (
   command TEXT NOT NULL
 );
 )sql"},
+    {2, R"sql(
+CREATE TABLE encoder_cursors (
+  migration_id TEXT NOT NULL REFERENCES migrations (id),
+  disk INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  guest_offset_bytes INTEGER NOT NULL,
+  output_offset_bytes INTEGER NOT NULL,
+  crc32c INTEGER NOT NULL,
+  state BLOB NOT NULL,
+  PRIMARY KEY (migration_id, disk, number)
+);
+)sql"},
 };
 
 std::int64_t ToMicroseconds(WallTime time) {
@@ -233,9 +245,9 @@ Result<std::vector<StepRow>> SqliteStore::Steps(std::string_view id) const {
 Result<void> SqliteStore::ConfirmPieces(std::string_view id, std::uint32_t disk,
                                         std::span<const PieceRow> pieces) {
   MutexLock lock(mutex_);
-  VMFERRY_ASSIGN_OR_RETURN(sqlite::Statement insert,
-                           connection_.Prepare("INSERT INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-                                               "ON CONFLICT DO NOTHING"));
+  VMFERRY_ASSIGN_OR_RETURN(
+      sqlite::Statement insert,
+      connection_.Prepare("INSERT OR REPLACE INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?, ?)"));
   return connection_.Transaction([&]() -> Result<void> {
     for (const PieceRow& piece : pieces) {
       insert.Reset();
@@ -262,6 +274,49 @@ Result<std::vector<PieceRow>> SqliteStore::Pieces(std::string_view id, std::uint
                     .crc32c = static_cast<std::uint32_t>(row.Uint(3)),
                     .etag = row.Text(4),
                     .confirmed = FromMicroseconds(row.Int(5))};
+  });
+}
+
+Result<void> SqliteStore::PutCursor(std::string_view id, std::uint32_t disk,
+                                    const CursorRow& cursor) {
+  MutexLock lock(mutex_);
+  VMFERRY_ASSIGN_OR_RETURN(
+      sqlite::Statement put,
+      connection_.Prepare("INSERT OR REPLACE INTO encoder_cursors VALUES (?, ?, ?, ?, ?, ?, ?)"));
+  put.Bind(1, id).Bind(2, std::uint64_t{disk}).Bind(3, cursor.number);
+  put.Bind(4, cursor.guest_offset_bytes).Bind(5, cursor.output_offset_bytes);
+  return put.Bind(6, std::uint64_t{cursor.crc32c}).Bind(7, cursor.state).Run();
+}
+
+Result<std::vector<CursorRow>> SqliteStore::Cursors(std::string_view id, std::uint32_t disk) const {
+  MutexLock lock(mutex_);
+  VMFERRY_ASSIGN_OR_RETURN(
+      sqlite::Statement query,
+      connection_.Prepare("SELECT number, guest_offset_bytes, output_offset_bytes, crc32c, state "
+                          "FROM encoder_cursors WHERE migration_id = ? AND disk = ? "
+                          "ORDER BY number"));
+  query.Bind(1, id).Bind(2, std::uint64_t{disk});
+  return ReadAll(query, [](const sqlite::Statement& row) {
+    return CursorRow{.number = row.Uint(0),
+                     .guest_offset_bytes = row.Uint(1),
+                     .output_offset_bytes = row.Uint(2),
+                     .crc32c = static_cast<std::uint32_t>(row.Uint(3)),
+                     .state = row.Blob(4)};
+  });
+}
+
+Result<void> SqliteStore::DropPieces(std::string_view id, std::uint32_t disk,
+                                     std::uint64_t first_number) {
+  MutexLock lock(mutex_);
+  return connection_.Transaction([&]() -> Result<void> {
+    for (const char* text :
+         {"DELETE FROM pieces WHERE migration_id = ? AND disk = ? AND number >= ?",
+          "DELETE FROM encoder_cursors WHERE migration_id = ? AND disk = ? AND number >= ?"}) {
+      VMFERRY_ASSIGN_OR_RETURN(sqlite::Statement remove, connection_.Prepare(text));
+      remove.Bind(1, id).Bind(2, std::uint64_t{disk}).Bind(3, first_number);
+      VMFERRY_RETURN_IF_ERROR(remove.Run());
+    }
+    return {};
   });
 }
 

@@ -32,6 +32,10 @@ class SqliteStore final : public Store {
   Result<void> ConfirmPieces(std::string_view id, std::uint32_t disk,
                              std::span<const PieceRow> pieces) override;
   Result<std::vector<PieceRow>> Pieces(std::string_view id, std::uint32_t disk) const override;
+  Result<void> PutCursor(std::string_view id, std::uint32_t disk, const CursorRow& cursor) override;
+  Result<std::vector<CursorRow>> Cursors(std::string_view id, std::uint32_t disk) const override;
+  Result<void> DropPieces(std::string_view id, std::uint32_t disk,
+                          std::uint64_t first_number) override;
   Result<void> PutLeafBlob(std::string_view id, std::uint32_t disk, const LeafBlobRow& row,
                            std::span<const std::byte> leaves) override;
   Result<std::vector<LeafBlobRow>> LeafBlobs(std::string_view id,

@@ -50,6 +50,16 @@ struct PieceRow {
   WallTime confirmed;
 };
 
+/// Where an encoder stood behind a piece: written before the piece is sent, so that a run cut off
+/// can go on from there.
+struct CursorRow {
+  std::uint64_t number = 0;  ///< of the piece
+  std::uint64_t guest_offset_bytes = 0;
+  std::uint64_t output_offset_bytes = 0;
+  std::uint32_t crc32c = 0;      ///< of the piece
+  std::vector<std::byte> state;  ///< the encoder's own
+};
+
 /// What is known of 4,096 neighbouring blocks of the guest: [index * 4096, index * 4096 + 4096).
 struct LeafBlobRow {
   std::uint64_t index = 0;
@@ -90,11 +100,20 @@ class Store {
   virtual Result<void> PutStep(std::string_view id, const StepRow& row) = 0;
   virtual Result<std::vector<StepRow>> Steps(std::string_view id) const = 0;
 
-  /// In one commit. A piece that is confirmed already keeps its first record.
+  /// In one commit. A piece that is confirmed already gets the new record.
   virtual Result<void> ConfirmPieces(std::string_view id, std::uint32_t disk,
                                      std::span<const PieceRow> pieces) = 0;
   /// By number.
   virtual Result<std::vector<PieceRow>> Pieces(std::string_view id, std::uint32_t disk) const = 0;
+  /// Records a cursor, or replaces the one of the same piece.
+  virtual Result<void> PutCursor(std::string_view id, std::uint32_t disk,
+                                 const CursorRow& cursor) = 0;
+  /// By number.
+  virtual Result<std::vector<CursorRow>> Cursors(std::string_view id, std::uint32_t disk) const = 0;
+  /// Forgets pieces and cursors from a number on.
+  virtual Result<void> DropPieces(std::string_view id, std::uint32_t disk,
+                                  std::uint64_t first_number) = 0;
+
   /// Empty `leaves` stand for blocks that are all zero.
   virtual Result<void> PutLeafBlob(std::string_view id, std::uint32_t disk, const LeafBlobRow& row,
                                    std::span<const std::byte> leaves) = 0;

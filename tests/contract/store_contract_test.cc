@@ -100,7 +100,7 @@ TEST_P(StoreContract, KeepsStepsInTheOrderOfTheirFirstStart) {
   EXPECT_EQ((*steps)[1].ended, std::nullopt);
 }
 
-TEST_P(StoreContract, AConfirmedPieceKeepsItsFirstRecord) {
+TEST_P(StoreContract, APieceConfirmedAgainHasTheNewRecord) {
   Create("mig-a");
   const PieceRow first[] = {{2, 20, 10, 0xffffffff, "\"b\"", {}}, {1, 10, 10, 7, "\"a\"", {}}};
   const PieceRow again[] = {{1, 10, 10, 8, "\"z\"", {}}};
@@ -110,9 +110,40 @@ TEST_P(StoreContract, AConfirmedPieceKeepsItsFirstRecord) {
   const auto pieces = store_->Pieces("mig-a", 0);
   ASSERT_EQ(pieces->size(), 2U);
   EXPECT_EQ((*pieces)[0].number, 1U);
-  EXPECT_EQ((*pieces)[0].crc32c, 7U);
+  EXPECT_EQ((*pieces)[0].crc32c, 8U);
+  EXPECT_EQ((*pieces)[0].etag, "\"z\"");
   EXPECT_EQ((*pieces)[1].crc32c, 0xffffffffU);
   EXPECT_TRUE(store_->Pieces("mig-a", 1)->empty());
+}
+
+TEST_P(StoreContract, KeepsCursorsByPieceAndForgetsThemFromANumberOn) {
+  Create("mig-a");
+  const auto cursor = [](std::uint64_t number, std::uint64_t guest, std::string_view state) {
+    const auto bytes = AsBytes(state);
+    return CursorRow{.number = number,
+                     .guest_offset_bytes = guest,
+                     .output_offset_bytes = guest / 2,
+                     .crc32c = 0xfffffff0U + static_cast<std::uint32_t>(number),
+                     .state = {bytes.begin(), bytes.end()}};
+  };
+  for (const std::uint64_t number : {2U, 0U, 1U}) {
+    ASSERT_TRUE(store_->PutCursor("mig-a", 0, cursor(number, 100 * number, "old")));
+  }
+  ASSERT_TRUE(store_->PutCursor("mig-a", 0, cursor(1, 150, "")));
+  const PieceRow pieces[] = {{.number = 0, .etag = ""}, {.number = 2, .etag = ""}};
+  ASSERT_TRUE(store_->ConfirmPieces("mig-a", 0, pieces));
+  Reopen();
+  auto cursors = store_->Cursors("mig-a", 0);
+  ASSERT_TRUE(cursors);
+  ASSERT_EQ(cursors->size(), 3U);
+  EXPECT_EQ((*cursors)[1].guest_offset_bytes, 150U);
+  EXPECT_EQ((*cursors)[1].output_offset_bytes, 75U);
+  EXPECT_TRUE((*cursors)[1].state.empty());
+  EXPECT_EQ((*cursors)[2].crc32c, 0xfffffff2U);
+  EXPECT_EQ(AsText((*cursors)[2].state), "old");
+  ASSERT_TRUE(store_->DropPieces("mig-a", 0, 1));
+  EXPECT_EQ(store_->Cursors("mig-a", 0)->size(), 1U);
+  EXPECT_EQ(store_->Pieces("mig-a", 0)->size(), 1U);
 }
 
 TEST_P(StoreContract, KeepsLeavesApartFromTheirCounts) {

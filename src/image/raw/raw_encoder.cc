@@ -59,7 +59,6 @@ class RawEncoder final : public Encoder {
               .format = "raw",
               .wire_format = "RAW",
               .unit_bytes = kUnitBytes,
-              .restarts = true,
               .virtual_size_bytes = size_bytes,
               .output_size_bytes = size_bytes},
         options_(options) {}
@@ -88,8 +87,10 @@ class RawEncoder final : public Encoder {
 
   Result<void> Finish(EncoderOutput& out) override { return SkipTo(info_.virtual_size_bytes, out); }
 
-  // Nothing is kept but the place.
-  Result<void> Restore(const EncoderCursor&) override { return {}; }
+  Result<void> Restore(const EncoderCursor&) override {
+    return Error(ErrorCode::kUnimplemented, "encoder.no_restart",
+                 "a raw disk under way is not gone on with, but begun again");
+  }
 
  private:
   static Result<void> SkipTo(std::uint64_t offset_bytes, EncoderOutput& out) {
