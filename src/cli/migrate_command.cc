@@ -3,6 +3,7 @@
 
 #include "cli/commands.h"
 #include "cli/exit_code.h"
+#include "cli/open_options.h"
 #include "cli/report.h"
 
 namespace vmferry::cli {
@@ -11,7 +12,7 @@ namespace {
 migration::PlanRequest MakeRequest(const Arguments& arguments) {
   migration::PlanRequest request;
   request.source = arguments.source;
-  request.allow_running = arguments.allow_running;
+  request.open = OpenOptionsOf(arguments);
   request.cloud = {.to = arguments.to, .region = arguments.region, .profile = arguments.profile};
   request.bucket = arguments.bucket;
   request.dry_run = arguments.dry_run;

@@ -19,9 +19,7 @@ std::string FactOf(const MigrationView& view, const std::string& name) {
   return found == view.facts.end() ? std::string() : found->second;
 }
 
-std::string FileName(const MigrationView& view) {
-  return std::filesystem::path(view.spec.source.path).filename().string();
-}
+std::string FileName(const MigrationView& view) { return migration::SourceName(view.spec.source); }
 
 // The state as it is now: a migration nobody works on is not running, whatever was written last.
 std::string StateWord(const MigrationView& view) {
@@ -36,6 +34,7 @@ std::string CurrentStep(const MigrationView& view) {
 }
 
 std::string PartsOf(const MigrationView& view) {
+  if (view.total_parts == 0) return fmt::format("{}/?", view.confirmed_parts);
   return fmt::format("{}/{}", view.confirmed_parts, view.total_parts);
 }
 
@@ -251,7 +250,12 @@ std::string DescribePlan(const migration::PlanView& plan) {
                         FormatSize(spec.source.identity.size_bytes),
                         FormatSize(spec.source.virtual_size_bytes))},
        {"to", fmt::format("{}, bucket {}, below {}", WhereTo(spec), spec.bucket, spec.key_prefix)},
-       {"route", fmt::format("{}: {} parts of up to {}", spec.route, plan.part_count,
+       {"sent", spec.wire.encoder.empty()
+                    ? fmt::format("as stored, which ImportInstance takes as {}", spec.wire.format)
+                    : fmt::format("as {}, encoded while it is read (no copy is stored)",
+                                  "stream-optimised VMDK")},
+       {"route", fmt::format("{}: {}{} parts of up to {}", spec.route,
+                             spec.wire.encoder.empty() ? "" : "up to ", plan.part_count,
                              FormatSize(plan.part_bytes))},
        {"verify", spec.verify == "full" ? fmt::format("full: up to {} read back",
                                                       FormatSize(spec.volume_size_gib * kGiB))

@@ -8,7 +8,6 @@
 #include "migration/source.h"
 #include "migration/steps.h"
 #include "transfer/import_manifest.h"
-#include "transfer/piece_plan.h"
 
 namespace vmferry::migration {
 namespace {
@@ -19,27 +18,46 @@ using aws::ec2::ConversionTask;
 constexpr std::chrono::seconds kUrlLife(604'800);
 // A submission whose answer was lost shows up in the task list within this time, or not at all.
 constexpr std::chrono::seconds kSubmissionVisible(30);
+constexpr std::uint32_t kOnlyDisk = 0;  // route `instance` takes one disk
+
+// The confirmed pieces, which are the whole of what travelled.
+Result<std::vector<store::PieceRow>> SentPieces(StepContext& context) {
+  VMFERRY_ASSIGN_OR_RETURN(std::vector<store::PieceRow> pieces,
+                           context.journal.store().Pieces(context.journal.id(), kOnlyDisk));
+  std::uint64_t offset_bytes = 0;
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    if (pieces[i].number != i || pieces[i].offset_bytes != offset_bytes) {
+      return Error(ErrorCode::kDataLoss, "import.pieces_missing",
+                   fmt::format("the journal has no record of part {} of the upload", i))
+          .WithRemedy("begin a new migration, and clean up this one with vmferry clean");
+    }
+    offset_bytes += pieces[i].length_bytes;
+  }
+  return pieces;
+}
+
+std::uint64_t TotalBytes(std::span<const store::PieceRow> pieces) {
+  return pieces.empty() ? 0 : pieces.back().offset_bytes + pieces.back().length_bytes;
+}
 
 Result<std::string> UploadManifest(StepContext& context) {
   const MigrationSpec& spec = context.spec;
   aws::s3::Client& s3 = context.cloud.s3();
-  VMFERRY_ASSIGN_OR_RETURN(const transfer::PiecePlan plan,
-                           transfer::PiecePlan::Make(spec.source.identity.size_bytes));
+  VMFERRY_ASSIGN_OR_RETURN(const std::vector<store::PieceRow> pieces, SentPieces(context));
   const auto sign = [&](std::string_view method, const std::string& key) {
     return s3.PresignedUrl(method, spec.bucket, key, kUrlLife);
   };
-  transfer::ImportManifest manifest{.file_format = spec.source.wire_format,
+  transfer::ImportManifest manifest{.file_format = spec.wire.format,
                                     .importer_name = "vmferry",
                                     .importer_version = std::string(kVersion),
                                     .importer_release = "2010-11-15",
                                     .self_destruct_url = "",
-                                    .size_bytes = plan.stored_bytes(),
+                                    .size_bytes = TotalBytes(pieces),
                                     .volume_size_gib = spec.volume_size_gib,
                                     .parts = {}};
   VMFERRY_ASSIGN_OR_RETURN(manifest.self_destruct_url, sign("DELETE", ManifestKey(spec)));
-  for (std::uint64_t number = 0; number < plan.count(); ++number) {
-    const transfer::Piece piece = plan.At(number);
-    const std::string key = PartKey(spec, number);
+  for (const store::PieceRow& piece : pieces) {
+    const std::string key = PartKey(spec, piece.number);
     transfer::ManifestPart part{.start = piece.offset_bytes,
                                 .end = piece.offset_bytes + piece.length_bytes - 1,
                                 .key = key,
@@ -59,7 +77,7 @@ Result<std::string> UploadManifest(StepContext& context) {
 }
 
 aws::ec2::ImportInstanceRequest MakeRequest(const MigrationSpec& spec, std::string marker,
-                                            std::string manifest_url) {
+                                            std::string manifest_url, std::uint64_t wire_bytes) {
   aws::ec2::ImportInstanceRequest request;
   request.platform = spec.platform;
   request.architecture = spec.architecture;
@@ -68,8 +86,8 @@ aws::ec2::ImportInstanceRequest MakeRequest(const MigrationSpec& spec, std::stri
   request.zone = spec.zone;
   request.subnet_id = spec.subnet;
   request.group_ids = spec.security_groups;
-  request.disks = {{.format = spec.source.wire_format,
-                    .image_size_bytes = spec.source.identity.size_bytes,
+  request.disks = {{.format = spec.wire.format,
+                    .image_size_bytes = wire_bytes,
                     .import_manifest_url = std::move(manifest_url),
                     .volume_size_gib = spec.volume_size_gib,
                     .description = ""}};
@@ -113,13 +131,15 @@ Result<void> Submit(StepContext& context) {
     if (adopted) return {};
   }
   // Signed last, so that the URLs live as long as possible.
-  context.Report(Step::kImport, 0, context.spec.source.identity.size_bytes, "import manifest");
+  VMFERRY_ASSIGN_OR_RETURN(const auto pieces, SentPieces(context));
+  const std::uint64_t wire_bytes = TotalBytes(pieces);
+  context.Report(Step::kImport, 0, wire_bytes, "import manifest");
   VMFERRY_ASSIGN_OR_RETURN(std::string manifest_url, UploadManifest(context));
   // ImportInstance has no client token: the marker in its description is the guard.
   VMFERRY_RETURN_IF_ERROR(journal.Intend(kind::kImportTask, marker));
   VMFERRY_RETURN_IF_ERROR(journal.PutFacts({{"import_intended", marker}}));
   auto task = context.cloud.ec2().ImportInstance(
-      MakeRequest(context.spec, marker, std::move(manifest_url)), context.op);
+      MakeRequest(context.spec, marker, std::move(manifest_url), wire_bytes), context.op);
   if (!task) {
     if (aws::OutcomeUnknown(task.error()) && !context.op.stop.stop_requested()) {
       VMFERRY_ASSIGN_OR_RETURN(const bool adopted, AdoptSubmitted(context, marker));
@@ -152,6 +172,8 @@ std::string DescribeWait(const ConversionTask& task) {
 
 Result<ConversionTask> FollowTask(StepContext& context, const std::string& task_id) {
   const std::chrono::milliseconds quiet_limit = context.cloud.QuietLimit();
+  VMFERRY_ASSIGN_OR_RETURN(const auto pieces, SentPieces(context));
+  const std::uint64_t wire_bytes = TotalBytes(pieces);
   std::string last_seen;
   Deadline quiet = context.clock.DeadlineIn(quiet_limit);
   ConversionTask task;
@@ -168,8 +190,7 @@ Result<ConversionTask> FollowTask(StepContext& context, const std::string& task_
         task = tasks.front();
         const std::uint64_t converted = task.volumes.empty() ? 0 : task.volumes[0].bytes_converted;
         const std::string waiting = DescribeWait(task);
-        context.Report(Step::kImport, std::min(converted, context.spec.source.identity.size_bytes),
-                       context.spec.source.identity.size_bytes, waiting);
+        context.Report(Step::kImport, std::min(converted, wire_bytes), wire_bytes, waiting);
         if (task.state == "completed" || task.state == "cancelled" || task.state == "cancelling" ||
             task.status_message.find("SERVER_ERROR") != std::string::npos) {
           return true;

@@ -57,11 +57,8 @@ Result<RunOutcome> Operations::Begin(const PlanRequest& request, std::optional<S
   // The source is locked first: two migrations of it must not even plan side by side.
   std::optional<RunLock> source_lock;
   {
-    VMFERRY_ASSIGN_OR_RETURN(const sys::File file,
-                             sys::File::Open(request.source, sys::File::Mode::kRead));
-    VMFERRY_ASSIGN_OR_RETURN(const sys::FileIdentity identity, file.Identity());
-    VMFERRY_ASSIGN_OR_RETURN(source_lock,
-                             RunLock::Take(world_.state_folder, SourceLockName(identity)));
+    VMFERRY_ASSIGN_OR_RETURN(const std::string name, SourceLockNameOf(request.source));
+    VMFERRY_ASSIGN_OR_RETURN(source_lock, RunLock::Take(world_.state_folder, name));
   }
   VMFERRY_ASSIGN_OR_RETURN(PlanView plan, Plan(request, context));
   const std::string id = "mig-" + world_.random.Base32(16);
@@ -95,7 +92,7 @@ Result<RunOutcome> Operations::Resume(const std::string& id, std::optional<Step>
   VMFERRY_ASSIGN_OR_RETURN(const MigrationSpec spec, MigrationSpec::FromJson(row.spec));
   VMFERRY_ASSIGN_OR_RETURN(
       const RunLock source_lock,
-      RunLock::Take(world_.state_folder, SourceLockName(spec.source.identity)));
+      RunLock::Take(world_.state_folder, SourceLockName(spec.source.path, spec.source.identity)));
   // A step before import needs the source; it says so itself when the source is gone.
   VMFERRY_RETURN_IF_ERROR(world_.store.ClearControl(id));
   VMFERRY_ASSIGN_OR_RETURN(const std::unique_ptr<Cloud> cloud,
@@ -175,9 +172,13 @@ Result<MigrationView> Operations::MakeView(store::MigrationRow row) const {
   view.confirmed_parts = pieces.size();
   for (const store::PieceRow& piece : pieces) view.confirmed_bytes += piece.length_bytes;
   view.bytes_per_second = RateOf(pieces);
-  VMFERRY_ASSIGN_OR_RETURN(const transfer::PiecePlan plan,
-                           transfer::PiecePlan::Make(view.spec.source.identity.size_bytes));
-  view.total_parts = plan.count();
+  if (view.spec.wire.encoder.empty()) {
+    VMFERRY_ASSIGN_OR_RETURN(const transfer::PiecePlan plan,
+                             transfer::PiecePlan::Make(view.spec.source.identity.size_bytes));
+    view.total_parts = plan.count();
+  } else if (view.facts.contains("root")) {
+    view.total_parts = pieces.size();  // the transfer is over: there are no more
+  }
   const auto lock = RunLock::Take(world_.state_folder, row.id);
   view.in_progress = !lock && lock.error().reason() == "migration.busy";
   view.row = std::move(row);

@@ -16,8 +16,8 @@ namespace vmferry::migration {
 
 /// What `migrate` was given; what is empty is chosen by Plan.
 struct PlanRequest {
-  std::filesystem::path source;
-  bool allow_running = false;
+  std::string source;  ///< a path or an NBD URI
+  image::OpenOptions open;
   CloudRequest cloud;
   std::string bucket;
   MigrationSpec options;  ///< its import, proof and performance fields are taken over
@@ -28,7 +28,7 @@ struct PlanRequest {
 /// What would be done, for people.
 struct PlanView {
   MigrationSpec spec;
-  std::uint64_t part_count = 0;
+  std::uint64_t part_count = 0;  ///< at most, when the disk is encoded as it is read
   std::uint64_t part_bytes = 0;
   std::vector<std::pair<std::string, std::string>> api_calls;  ///< operation, what for
 };
@@ -41,7 +41,7 @@ struct MigrationView {
   std::vector<store::LedgerRow> ledger;
   std::uint64_t confirmed_parts = 0;
   std::uint64_t confirmed_bytes = 0;
-  std::uint64_t total_parts = 0;
+  std::uint64_t total_parts = 0;  ///< 0 while nobody knows: the disk is encoded as it is read
   /// Between the first and the last confirmation of the last run; 0 when unknown.
   std::uint64_t bytes_per_second = 0;
   bool in_progress = false;  ///< a process is working on it now

@@ -3,8 +3,10 @@
 
 #include "aws/s3/bucket_name.h"
 #include "base/units.h"
+#include "image/make_encoder.h"
 #include "migration/operations.h"
 #include "transfer/piece_plan.h"
+#include "transfer/send_encoded.h"
 
 namespace vmferry::migration {
 namespace {
@@ -18,7 +20,8 @@ std::vector<std::pair<std::string, std::string>> ListCalls(const PlanView& plan)
       {"sts:GetCallerIdentity", "who we are"},
       {"s3:HeadBucket", spec.bucket},
       {"s3:CreateBucket", "only when it does not exist"},
-      {"s3:PutObject", fmt::format("{} parts of up to {} below {}, {} at once", plan.part_count,
+      {"s3:PutObject", fmt::format("{}{} parts of up to {} below {}, {} at once",
+                                   spec.wire.encoder.empty() ? "" : "up to ", plan.part_count,
                                    FormatSize(plan.part_bytes), spec.key_prefix, spec.parallel)},
       {"s3:PutObject", "the import manifest with pre-signed HEAD, GET and DELETE URLs"},
       {"ec2:ImportInstance",
@@ -63,22 +66,43 @@ Result<Whereabouts> FindOut(CloudFactory& clouds, const PlanRequest& request,
   return Whereabouts{.account = std::move(identity.account), .region = (*cloud)->region()};
 }
 
+struct Wire {
+  WireSpec spec;
+  std::uint64_t part_count = 0;  ///< at most
+};
+
+// What travels: the stored file where ImportInstance takes it, else a stream-optimised VMDK that is
+// made while the disk is read.
+Result<Wire> ChooseWire(const OpenedSource& source) {
+  if (!source.stored_wire_format.empty() && source.file) {
+    VMFERRY_ASSIGN_OR_RETURN(const transfer::PiecePlan pieces,
+                             transfer::PiecePlan::Make(source.spec.identity.size_bytes));
+    return Wire{.spec = {.format = source.stored_wire_format,
+                         .encoder = "",
+                         .piece_bytes = pieces.part_bytes()},
+                .part_count = pieces.count()};
+  }
+  VMFERRY_ASSIGN_OR_RETURN(const auto encoder, image::MakeWireEncoder(source.image->SizeBytes()));
+  // Grains that do not compress grow a little, and each table of 32 MiB takes some sectors.
+  const std::uint64_t bound_bytes = source.spec.data_bytes + source.spec.data_bytes / 64 + kMiB;
+  VMFERRY_ASSIGN_OR_RETURN(const std::uint64_t piece_bytes,
+                           transfer::EncodedPieceBytes(bound_bytes));
+  return Wire{.spec = {.format = encoder->Info().wire_format,
+                       .encoder = encoder->Info().id,
+                       .piece_bytes = piece_bytes},
+              .part_count = DivCeil(bound_bytes, piece_bytes)};
+}
+
 }  // namespace
 
 Result<PlanView> Operations::Plan(const PlanRequest& request, const OpContext& context) {
-  VMFERRY_ASSIGN_OR_RETURN(OpenedSource source, OpenSource(request.source, request.allow_running));
-  if (source.spec.wire_format.empty()) {
-    return Error(ErrorCode::kUnimplemented, "source.not_importable",
-                 fmt::format("{} is a {} {} disk image, which ImportInstance does not take",
-                             source.spec.path, source.spec.subformat, source.spec.format))
-        .WithRemedy("convert it: qemu-img convert -O vmdk -o subformat=streamOptimized IN OUT");
-  }
-  VMFERRY_ASSIGN_OR_RETURN(const transfer::PiecePlan pieces,
-                           transfer::PiecePlan::Make(source.spec.identity.size_bytes));
+  VMFERRY_ASSIGN_OR_RETURN(OpenedSource source, OpenSource(request.source, request.open));
+  VMFERRY_ASSIGN_OR_RETURN(const Wire wire, ChooseWire(source));
   VMFERRY_ASSIGN_OR_RETURN(const Whereabouts where, FindOut(world_.clouds, request, context));
   PlanView plan;
   plan.spec = request.options;
   plan.spec.source = std::move(source.spec);
+  plan.spec.wire = wire.spec;
   plan.spec.to = request.cloud.to;
   plan.spec.region = where.region;
   plan.spec.profile = request.cloud.profile;
@@ -95,8 +119,8 @@ Result<PlanView> Operations::Plan(const PlanRequest& request, const OpContext& c
                  fmt::format("the disk needs a volume of {} GiB, more than {} GiB",
                              plan.spec.volume_size_gib, kVolumeGibMax));
   }
-  plan.part_count = pieces.count();
-  plan.part_bytes = pieces.part_bytes();
+  plan.part_count = wire.part_count;
+  plan.part_bytes = wire.spec.piece_bytes;
   plan.api_calls = ListCalls(plan);
   return plan;
 }

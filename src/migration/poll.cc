@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "base/units.h"
+#include "migration/source.h"
 #include "migration/steps.h"
 
 namespace vmferry::migration {
@@ -15,7 +16,7 @@ void StepContext::Report(Step step, std::uint64_t done_bytes, std::uint64_t tota
                          std::string waiting_for) const {
   events.OnProgress({.migration_id = journal.id(),
                      .step = step,
-                     .disk = std::filesystem::path(spec.source.path).filename().string(),
+                     .disk = SourceName(spec.source),
                      .done_bytes = done_bytes,
                      .total_bytes = total_bytes,
                      .waiting_for = std::move(waiting_for)});

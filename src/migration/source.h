@@ -4,10 +4,14 @@
 
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
-#include "image/disk_image.h"
+#include "image/open.h"
 #include "migration/spec.h"
 #include "sys/file.h"
 
@@ -15,15 +19,24 @@ namespace vmferry::migration {
 
 struct OpenedSource {
   std::unique_ptr<image::DiskImage> image;
-  sys::File file;  ///< the stored bytes
+  /// The stored bytes of the file that was named; nothing for an NBD export.
+  std::optional<sys::File> file;
   SourceSpec spec;
+  /// What ImportInstance calls the stored file; empty when it may not travel as it is stored.
+  std::string stored_wire_format;
+  std::vector<std::string> remarks;  ///< defects and oddities, one sentence each
 };
 
-/// Opens the disk image and takes its identity. Errors: io.*, image.*, vmdk.*.
-Result<OpenedSource> OpenSource(const std::filesystem::path& path, bool allow_running);
+/// Opens the disk image and takes its identity and that of every other file of it.
+/// Errors: those of image::OpenDisk; io.*.
+Result<OpenedSource> OpenSource(const std::string& location, const image::OpenOptions& options);
 
-/// Errors: kFailedPrecondition source.changed when `now` is not what `then` describes.
-Result<void> CheckUnchanged(const SourceSpec& then, const SourceSpec& now);
+/// Opens the source of a migration again.
+/// Errors: as OpenSource; kFailedPrecondition source.changed when it is not what `spec` describes.
+Result<OpenedSource> ReopenSource(const SourceSpec& spec);
+
+/// What the source is called in keys and messages: its file name, or the export's, made plain.
+std::string SourceName(const SourceSpec& spec);
 
 /// A lock held by a running process. Locks are files in `<state>/locks`; the kernel releases them
 /// with the process, however it ends.
@@ -37,7 +50,10 @@ class RunLock {
   sys::File file_;
 };
 
-/// The lock's name for a source file, the same whatever path leads to it.
-std::string SourceLockName(const sys::FileIdentity& identity);
+/// The lock's name for a source: the same whatever path leads to a file, and by its URI for an
+/// export.
+std::string SourceLockName(const std::string& path, const sys::FileIdentity& identity);
+/// The same for a source that was not opened yet. Errors: those of opening the file.
+Result<std::string> SourceLockNameOf(const std::string& location);
 
 }  // namespace vmferry::migration

@@ -20,6 +20,34 @@ std::vector<std::string> ToStrings(const Json& array) {
   return texts;
 }
 
+Json FromFiles(const std::vector<SourceFile>& files) {
+  Json array = Json::MakeArray();
+  for (const SourceFile& file : files) {
+    array.Append(Json::MakeObject()
+                     .Set("path", file.path)
+                     .Set("device", file.identity.device)
+                     .Set("inode", file.identity.inode)
+                     .Set("stored_size_bytes", file.identity.size_bytes)
+                     .Set("modified_ns", file.identity.modified_ns));
+  }
+  return array;
+}
+
+sys::FileIdentity ToIdentity(const Json& json) {
+  return {.device = json["device"].AsUint(),
+          .inode = json["inode"].AsUint(),
+          .size_bytes = json["stored_size_bytes"].AsUint(),
+          .modified_ns = json["modified_ns"].AsInt()};
+}
+
+std::vector<SourceFile> ToFiles(const Json& array) {
+  std::vector<SourceFile> files;
+  for (const Json& item : array.Items()) {
+    files.push_back({.path = item["path"].AsString(), .identity = ToIdentity(item)});
+  }
+  return files;
+}
+
 }  // namespace
 
 std::string MigrationSpec::ToJson() const {
@@ -32,9 +60,15 @@ std::string MigrationSpec::ToJson() const {
       .Set("sample", source.sample)
       .Set("format", source.format)
       .Set("subformat", source.subformat)
-      .Set("wire_format", source.wire_format)
+      .Set("wire_format", wire.format)
+      .Set("encoder", wire.encoder)
+      .Set("piece_bytes", wire.piece_bytes)
       .Set("virtual_size_bytes", source.virtual_size_bytes)
-      .Set("allow_running", source.allow_running);
+      .Set("data_bytes", source.data_bytes)
+      .Set("other_files", FromFiles(source.other_files))
+      .Set("allow_running", source.allow_running)
+      .Set("allow_paths", FromStrings(source.allow_paths))
+      .Set("disk", std::uint64_t{source.disk});
   Json json = Json::MakeObject();
   json.Set("schema", "vmferry.spec/1")
       .Set("source", std::move(from))
@@ -70,16 +104,19 @@ Result<MigrationSpec> MigrationSpec::FromJson(std::string_view json_text) {
   const Json& from = json["source"];
   MigrationSpec spec;
   spec.source = {.path = from["path"].AsString(),
-                 .identity = {.device = from["device"].AsUint(),
-                              .inode = from["inode"].AsUint(),
-                              .size_bytes = from["stored_size_bytes"].AsUint(),
-                              .modified_ns = from["modified_ns"].AsInt()},
+                 .identity = ToIdentity(from),
+                 .other_files = ToFiles(from["other_files"]),
                  .sample = from["sample"].AsString(),
                  .format = from["format"].AsString(),
                  .subformat = from["subformat"].AsString(),
-                 .wire_format = from["wire_format"].AsString(),
                  .virtual_size_bytes = from["virtual_size_bytes"].AsUint(),
-                 .allow_running = from["allow_running"].AsBool()};
+                 .data_bytes = from["data_bytes"].AsUint(),
+                 .allow_running = from["allow_running"].AsBool(),
+                 .allow_paths = ToStrings(from["allow_paths"]),
+                 .disk = static_cast<std::uint32_t>(from["disk"].AsUint())};
+  spec.wire = {.format = from["wire_format"].AsString(),
+               .encoder = from["encoder"].AsString(),
+               .piece_bytes = from["piece_bytes"].AsUint()};
   spec.to = json["to"].AsString();
   spec.region = json["region"].AsString();
   spec.profile = json["profile"].AsString();

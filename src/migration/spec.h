@@ -15,20 +15,42 @@
 
 namespace vmferry::migration {
 
+/// Another file of the source disk: an extent or a parent.
+struct SourceFile {
+  std::string path;
+  sys::FileIdentity identity;
+
+  bool operator==(const SourceFile&) const = default;
+};
+
 /// The source as it was when the migration began; a resumed run finds it unchanged or refuses.
 struct SourceSpec {
-  std::string path;  ///< absolute
+  std::string path;  ///< absolute, or an NBD URI
+  /// All zero, but for the size, when the source is not a file.
   sys::FileIdentity identity;
-  std::string sample;       ///< hex SHA-256 over sampled ranges of the stored file
-  std::string format;       ///< of the disk image: "vmdk"
-  std::string subformat;    ///< "streamOptimized"
-  std::string wire_format;  ///< what the import API calls it: "VMDK"
+  std::vector<SourceFile> other_files;  ///< in the order of their opening
+  std::string sample;     ///< hex SHA-256 over sampled ranges of the stored file or of the disk
+  std::string format;     ///< of the disk image: "vmdk"
+  std::string subformat;  ///< "streamOptimized"
   std::uint64_t virtual_size_bytes = 0;
+  std::uint64_t data_bytes = 0;  ///< guest bytes that are neither zero nor hole
+
+  // How it is opened.
   bool allow_running = false;
+  std::vector<std::string> allow_paths;
+  std::uint32_t disk = 0;  ///< of an appliance, from 1; 0: the only one
+};
+
+/// What travels.
+struct WireSpec {
+  std::string format;             ///< what the import API calls it: "VMDK"
+  std::string encoder;            ///< id of the encoder; empty: the file travels as it is stored
+  std::uint64_t piece_bytes = 0;  ///< nominal size of a part
 };
 
 struct MigrationSpec {
   SourceSpec source;
+  WireSpec wire;
 
   // Target.
   std::string to = "local";  ///< "local" or "aws"

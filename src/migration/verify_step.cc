@@ -89,8 +89,8 @@ Result<void> RemoveSnapshot(StepContext& context, const std::string& id) {
 
 // The source, when it is still there and unchanged: it lets differences be named to the byte.
 std::optional<OpenedSource> SourceIfUnchanged(const SourceSpec& spec) {
-  auto source = OpenSource(spec.path, spec.allow_running);
-  if (!source || !CheckUnchanged(spec, source->spec)) return std::nullopt;
+  auto source = ReopenSource(spec);
+  if (!source) return std::nullopt;
   return *std::move(source);
 }
 
