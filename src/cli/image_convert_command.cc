@@ -50,7 +50,7 @@ Result<transfer::EncodeOutcome> Convert(CommandContext& context, const image::Di
                                         image::Encoder& encoder) {
   const Arguments& arguments = context.arguments;
   World& world = context.world;
-  ByteProgress line(world.talk, world.talk_is_terminal, world.columns, world.clock, "convert");
+  ByteProgress line(world, "converting");
   const auto on_progress = [&line](const transfer::EncodeProgress& progress) {
     line.Update(progress.guest_bytes, progress.total_bytes);
   };

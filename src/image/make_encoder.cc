@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "image/ova/ova_encoder.h"
 #include "image/qcow2/qcow2_encoder.h"
 #include "image/raw/raw_encoder.h"
 #include "image/vhd/encoder.h"
@@ -20,12 +21,13 @@ constexpr Entry kFormats[] = {
     {"raw", OutputFormat::kRaw},     {"vmdk", OutputFormat::kVmdk},
     {"vhd", OutputFormat::kVhd},     {"vhd-fixed", OutputFormat::kVhdFixed},
     {"qcow2", OutputFormat::kQcow2}, {"qcow2-compressed", OutputFormat::kQcow2Compressed},
+    {"ova", OutputFormat::kOva},
 };
 
 constexpr Entry kExtensions[] = {
     {".raw", OutputFormat::kRaw},     {".img", OutputFormat::kRaw}, {".dd", OutputFormat::kRaw},
     {".vmdk", OutputFormat::kVmdk},   {".vhd", OutputFormat::kVhd}, {".vpc", OutputFormat::kVhd},
-    {".qcow2", OutputFormat::kQcow2},
+    {".qcow2", OutputFormat::kQcow2}, {".ova", OutputFormat::kOva},
 };
 
 /// What may stand between quotes in a descriptor.
@@ -79,6 +81,11 @@ Result<std::unique_ptr<Encoder>> MakeEncoder(OutputFormat format, std::uint64_t 
       return qcow2::MakePlainEncoder(size_bytes);
     case OutputFormat::kQcow2Compressed:
       return qcow2::MakeCompressedEncoder(size_bytes);
+    case OutputFormat::kOva: {
+      VmDescription vm;
+      vm.name = std::filesystem::path(options.file_name).stem().string();
+      return ova::MakeOvaEncoder(size_bytes, {.vm = std::move(vm), .modified_s = options.time_s});
+    }
   }
   return Error(ErrorCode::kInternal, "image.unsupported_format", "no such output format");
 }

@@ -24,6 +24,7 @@ enum class OutputFormat {
   kVhdFixed,
   kQcow2,
   kQcow2Compressed,
+  kOva,  ///< with a stream-optimised VMDK in it
 };
 
 struct OutputOptions {
