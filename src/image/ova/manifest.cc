@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -75,6 +76,7 @@ Result<ManifestEntry> ParseLine(std::string_view line, std::size_t number) {
 
 Result<std::vector<ManifestEntry>> ParseManifest(std::string_view text) {
   std::vector<ManifestEntry> entries;
+  std::set<std::pair<std::string, codec::DigestKind>> seen;
   for (std::size_t number = 1; !text.empty(); ++number) {
     if (number > kMaxManifestLines) {
       return Damage("ova.manifest.too_long",
@@ -85,6 +87,8 @@ Result<std::vector<ManifestEntry>> ParseManifest(std::string_view text) {
     text = end == text.npos ? std::string_view() : text.substr(end + 1);
     if (line.empty()) continue;
     VMFERRY_ASSIGN_OR_RETURN(ManifestEntry entry, ParseLine(line, number));
+    // Checking reads the file once for each line.
+    if (!seen.emplace(entry.file, entry.kind).second) return Malformed(number);
     entries.push_back(std::move(entry));
   }
   return entries;

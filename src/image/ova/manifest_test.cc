@@ -45,6 +45,8 @@ TEST(ManifestCorruption, EveryPartIsChecked) {
   EXPECT_EQ(Refusal("SHA1(../a)= " + kSha1), "ova.manifest.syntax");
   EXPECT_EQ(Refusal("SHA1(/etc/passwd)= " + kSha1), "ova.manifest.syntax");
   EXPECT_EQ(Refusal(")=("), "ova.manifest.syntax");
+  EXPECT_EQ(Refusal("SHA1(a)= " + kSha1 + "\nSHA256(a)= " + kSha256), "");
+  EXPECT_EQ(Refusal("SHA1(a)= " + kSha1 + "\nSHA1(./a)= " + kSha1), "ova.manifest.syntax");
   EXPECT_EQ(Refusal(std::string("\0\0\0", 3)), "ova.manifest.syntax");
   EXPECT_EQ(Refusal(std::string(kMaxManifestLines + 1, '\n')), "ova.manifest.too_long");
 }
