@@ -7,6 +7,7 @@
 #include <functional>
 #include <iterator>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -129,6 +130,22 @@ ApplianceFile FileOf(const TarMember& member, const std::shared_ptr<const ByteSo
           .size_bytes = member.size_bytes};
 }
 
+/// Archives made of a folder have it in front of every name. The descriptor means names beside it.
+Result<void> StripFolder(TarIndex& index, std::string_view descriptor) {
+  const std::string folder(
+      descriptor.substr(0, descriptor.size() - BaseName(descriptor).size()));  // "" or "folder/"
+  if (folder.empty()) return {};
+  std::set<std::string> names;
+  for (TarMember& member : index.members) {
+    if (member.name.starts_with(folder)) member.name.erase(0, folder.size());
+    if (!names.insert(member.name).second) {
+      return Damage("ova.tar.duplicate",
+                    fmt::format("two members of the archive may be '{}'", Shown(member.name)));
+    }
+  }
+  return {};
+}
+
 /// DSP0243 2.1.1, "Distribution as a single file": the descriptor is the first file, and only one.
 Result<std::size_t> FindDescriptor(const TarIndex& index) {
   std::optional<std::size_t> found;
@@ -153,6 +170,7 @@ Result<std::size_t> FindDescriptor(const TarIndex& index) {
 Result<Appliance> OpenTar(std::shared_ptr<const ByteSource> archive) {
   VMFERRY_ASSIGN_OR_RETURN(TarIndex index, ReadTar(*archive));
   VMFERRY_ASSIGN_OR_RETURN(const std::size_t first, FindDescriptor(index));
+  VMFERRY_RETURN_IF_ERROR(StripFolder(index, std::string(index.members[first].name)));
   Appliance appliance;
   appliance.format = "ova";
   appliance.descriptor = index.members[first].name;
