@@ -230,6 +230,19 @@ TEST(Ova, FindsFilesByEscapedNames) {
             "ova.ovf.shared_file");
 }
 
+TEST(Ova, TakesAnArchiveOfAFolder) {
+  TarBuilder builder = TwoDiskOva();
+  for (testing::TarEntry& entry : builder.entries) entry.name = "./export/" + entry.name;
+  builder.entries.insert(builder.entries.begin(),
+                         testing::TarEntry{.name = "./export/", .type = '5'});
+  const auto appliance = Open(builder);
+  ASSERT_TRUE(appliance.has_value()) << appliance.error().ToString();
+  EXPECT_EQ(appliance->descriptor, "vm.ovf");
+  EXPECT_TRUE(VerifyManifest(*appliance).has_value());
+  builder.Add("vm-disk2.img", std::string(512, 'x'));
+  EXPECT_EQ(Refusal(builder), "ova.tar.duplicate");
+}
+
 TEST(Ova, RefusesAnApplianceInsideAnAppliance) {
   TarBuilder inner;
   inner.Add("vm.ovf", testing::VmwareOvf({{"d.img", 512, 1024}})).Add("d.img", std::string(512, 0));
