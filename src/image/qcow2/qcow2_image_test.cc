@@ -232,6 +232,28 @@ TEST(Qcow2Image, ADeclaredRawBackingFileIsNotProbed) {
   EXPECT_TRUE(read == base);
 }
 
+TEST(Qcow2Image, RefusesBackingFilesThatAreNoFilesOrLieElsewhere) {
+  const TempDir folder;
+  struct Case {
+    const char* name;
+    const char* reason;
+  };
+  for (const Case& tested :
+       {Case{"nbd://localhost:10809/disk", "image.chain.bad_name"},
+        Case{"json:{\"driver\":\"qcow2\",\"file\":{\"filename\":\"b\"}}", "image.chain.bad_name"},
+        Case{"https://example.com/disk.qcow2", "image.chain.bad_name"},
+        Case{"fat:rw:/tmp", "image.chain.bad_name"}, Case{"/etc/passwd", "image.chain.outside"},
+        Case{"file:///etc/passwd", "image.chain.outside"},
+        Case{"../../etc/passwd", "image.chain.outside"},
+        Case{"missing.qcow2", "image.chain.missing"}, Case{"disk.qcow2", "image.chain.loop"}}) {
+    Qcow2Builder overlay;
+    overlay.backing_name = tested.name;
+    const auto disk = OpenDisk(Put(folder, "disk.qcow2", overlay.Build()));
+    ASSERT_FALSE(disk.has_value()) << tested.name;
+    EXPECT_EQ(disk.error().reason(), tested.reason) << tested.name;
+  }
+}
+
 TEST(Qcow2Image, ReadsAnExternalDataFileOnlyInItsFolder) {
   VMFERRY_NEEDS_TOOL("qemu-img");
   const TempDir folder;
