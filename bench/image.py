@@ -490,7 +490,11 @@ def main():
         for name in wanted:
             work, function = ROWS[name]
             note(f"{name}: {work}")
-            function(bench, work)
+            try:
+                function(bench, work)
+            except (RuntimeError, subprocess.CalledProcessError) as error:  # the other rows may do
+                note(str(error))
+                bench.missed.append(f"{name}: failed")
     finally:
         shutil.rmtree(bench.out, ignore_errors=True)
     say()
