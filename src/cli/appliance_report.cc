@@ -128,7 +128,8 @@ Json DiskOfApplianceToJson(const ApplianceDiskReport& disk) {
         "error",
         error.Set("reason", disk.problem->reason()).Set("message", disk.problem->message()));
   }
-  for (const auto& [name, value] : DiskToJson(*disk.report).Members()) json.Set(name, value);
+  const Json report = DiskToJson(*disk.report);  // outlives the loop over its members
+  for (const auto& [name, value] : report.Members()) json.Set(name, value);
   return json;
 }
 
