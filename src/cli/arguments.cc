@@ -21,9 +21,11 @@ struct RawWords {
 
 // How a disk is opened, wherever one is.
 void AddOpenOptions(CLI::App& command, Arguments& arguments) {
-  command.add_option("--allow-path", arguments.allow_paths,
-                     "folder, beside the disk's own, in which its extents and parents may lie; may "
-                     "be repeated");
+  command
+      .add_option("--allow-path", arguments.allow_paths,
+                  "folder, beside the disk's own, in which its extents and parents may lie; may "
+                  "be repeated")
+      ->allow_extra_args(false);
   command.add_option("--disk", arguments.disk, "which disk of an appliance with several, from 1")
       ->check(CLI::Range(1, 1024));
 }

@@ -90,6 +90,13 @@ TEST(ParseArguments, ReadsHowADiskIsOpened) {
   }
 }
 
+TEST(ParseArguments, AFolderDoesNotTakeTheDiskAlong) {
+  const auto parsed = Parse({"image", "map", "--allow-path", "/a", "--allow-path", "/b", "d"});
+  ASSERT_TRUE(parsed) << parsed.error().ToString();
+  EXPECT_EQ(parsed->arguments->source, "d");
+  EXPECT_EQ(parsed->arguments->allow_paths.size(), 2U);
+}
+
 TEST(ParseArguments, ReadsImageCompare) {
   const auto parsed = Parse(
       {"image", "compare", "a.vmdk", "b.ova", "--other-disk", "3", "--strict", "--allow-running"});

@@ -125,7 +125,8 @@ TEST_F(ChainTest, AllowPathOpensFurtherFolders) {
   const auto disk = OpenDisk(top.string(), {.allow_paths = {root_ / "other"}});
   ASSERT_TRUE(disk.has_value()) << disk.error().ToString();
   EXPECT_EQ(FirstByte(*disk), std::byte{'b'});
-  // One folder is not all folders.
+  // One folder is not all folders, nor one whose name begins alike.
+  fs::create_directories(root_ / "oth");
   EXPECT_EQ(Refusal("vm/up.qcow2", {.allow_paths = {root_ / "vm"}}), "image.chain.outside");
   EXPECT_EQ(Refusal("vm/up.qcow2", {.allow_paths = {root_ / "oth"}}), "image.chain.outside");
 }
