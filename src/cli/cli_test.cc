@@ -134,7 +134,7 @@ TEST(ExitCodeOf, FollowsTheReason) {
   EXPECT_EQ(code(ErrorCode::kDataLoss, "verify.differs"), ExitCode::kDiffers);
   EXPECT_EQ(code(ErrorCode::kDataLoss, "compare.differs"), ExitCode::kDiffers);
   EXPECT_EQ(code(ErrorCode::kDataLoss, "hash.differs"), ExitCode::kDiffers);
-  EXPECT_EQ(code(ErrorCode::kDataLoss, "hash_tree.malformed"), ExitCode::kSourceInvalid);
+  EXPECT_EQ(code(ErrorCode::kDataLoss, "hashtree.malformed"), ExitCode::kSourceInvalid);
   EXPECT_EQ(code(ErrorCode::kDataLoss, "vmdk.header.magic"), ExitCode::kSourceInvalid);
   EXPECT_EQ(code(ErrorCode::kNotFound, "io.not_found"), ExitCode::kSourceInvalid);
   EXPECT_EQ(code(ErrorCode::kResourceExhausted, "io.no_space"), ExitCode::kStateLocked);

@@ -41,7 +41,7 @@ constexpr Rule kRules[] = {
     {"qcow2.", ExitCode::kSourceInvalid},
     {"ova.", ExitCode::kSourceInvalid},
     {"source.", ExitCode::kSourceInvalid},
-    {"hash_tree.", ExitCode::kSourceInvalid},
+    {"hashtree.", ExitCode::kSourceInvalid},
     {"target.", ExitCode::kUsage},
     {"transfer.too_large", ExitCode::kSourceInvalid},
     {"transfer.empty", ExitCode::kSourceInvalid},

@@ -30,8 +30,7 @@ constexpr std::string_view kHeadEnd = ",\"blobs\":[";
 constexpr std::string_view kFileEnd = "]}";
 
 Error Malformed(std::string_view problem) {
-  return Error(ErrorCode::kDataLoss, "hash_tree.malformed",
-               fmt::format("the hash tree {}", problem))
+  return Error(ErrorCode::kDataLoss, "hashtree.malformed", fmt::format("the hash tree {}", problem))
       .WithRemedy(
           "check that the file is a hash tree and was copied completely, or write it again");
 }
@@ -110,7 +109,7 @@ class Lines {
 Result<HashTree> ParseHead(const Json& json) {
   if (!json["schema"].IsString()) return Malformed("does not say its schema");
   if (json["schema"].AsString() != kHashTreeSchema) {
-    return Error(ErrorCode::kUnimplemented, "hash_tree.schema",
+    return Error(ErrorCode::kUnimplemented, "hashtree.schema",
                  fmt::format("the file has the schema '{}', not {}",
                              json["schema"].AsString().substr(0, 100), kHashTreeSchema))
         .WithRemedy("give a hash tree that vmferry image hash --tree wrote, or a newer vmferry");
@@ -179,7 +178,7 @@ class BlobReader {
       return Malformed("has leaves behind the end of the disk");
     }
     if (tree_.hash.leaves.ComputeRoot(block_count) != tree_.hash.root) {
-      return Error(ErrorCode::kDataLoss, "hash_tree.root_mismatch",
+      return Error(ErrorCode::kDataLoss, "hashtree.root_mismatch",
                    "the root of the hash tree is not the one of its leaves")
           .WithRemedy("the file was damaged or changed: get it again from where it was written");
     }

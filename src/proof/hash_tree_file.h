@@ -46,8 +46,8 @@ std::uint64_t VolumeBytesOf(std::uint64_t virtual_size_bytes);
 /// Writes beside `path`, syncs, and renames. Errors: io.*; on error there is no new file.
 Result<void> WriteHashTree(const std::filesystem::path& path, const HashTree& tree);
 
-/// Errors: io.*; kDataLoss hash_tree.malformed, hash_tree.root_mismatch; kUnimplemented
-///         hash_tree.schema.
+/// Errors: io.*; kDataLoss hashtree.malformed, hashtree.root_mismatch; kUnimplemented
+///         hashtree.schema.
 Result<HashTree> ReadHashTree(const std::filesystem::path& path);
 
 /// Reads up to out.size() bytes at an offset of the file; fewer only at its end.

@@ -110,14 +110,14 @@ TEST(HashTreeFile, AFailedWriteLeavesNothing) {
 
 TEST(HashTreeCorruption, EachFieldIsChecked) {
   const std::string good = TextOf(TreeOf(MakeDisk()));
-  const std::string malformed = "hash_tree.malformed";
+  const std::string malformed = "hashtree.malformed";
   struct Case {
     const char* from;
     const char* to;
     std::string reason;
   };
   const std::vector<Case> cases = {
-      {"vmferry.hash-tree/1", "vmferry.hash-tree/2", "hash_tree.schema"},
+      {"vmferry.hash-tree/1", "vmferry.hash-tree/2", "hashtree.schema"},
       {"\"schema\"", "\"scheme\"", malformed},
       {"\"disk.vmdk\"", "1", malformed},
       {"\"virtual_size_bytes\":5", "\"virtual_size_bytes\":7", malformed},
@@ -132,7 +132,7 @@ TEST(HashTreeCorruption, EachFieldIsChecked) {
       {"\"zero\":", "\"zero\":-", malformed},
       {"\"root\":\"", "\"root\":\"x", malformed},
       {"\"root\":\"", "\"root\":\"00", malformed},
-      {"\"index\":0", "\"index\":1", "hash_tree.root_mismatch"},
+      {"\"index\":0", "\"index\":1", "hashtree.root_mismatch"},
       {"\"index\":0", "\"index\":2", malformed},
       {"\"index\":0", "\"index\":-1", malformed},
       {"\"index\":2", "\"index\":3", malformed},
@@ -154,7 +154,7 @@ TEST(HashTreeCorruption, AnyChangedLeafIsNoticed) {
   std::string text = TextOf(TreeOf(MakeDisk()));
   const std::size_t leaf = text.find("\"leaves\":\"") + 10 + 8;
   text[leaf] = text[leaf] == 'A' ? 'B' : 'A';
-  EXPECT_EQ(Refusal(text), "hash_tree.root_mismatch");
+  EXPECT_EQ(Refusal(text), "hashtree.root_mismatch");
 }
 
 TEST(HashTreeCorruption, CutOffAnywhereIsRefused) {
@@ -163,12 +163,12 @@ TEST(HashTreeCorruption, CutOffAnywhereIsRefused) {
        {std::size_t{0}, std::size_t{1}, std::size_t{100}, good.find('\n'), good.find('\n') + 1,
         good.size() / 2, good.size() - 3, good.size() - 2}) {
     const std::string reason = Refusal(good.substr(0, length));
-    EXPECT_EQ(reason, length == good.size() - 1 ? "" : "hash_tree.malformed") << length;
+    EXPECT_EQ(reason, length == good.size() - 1 ? "" : "hashtree.malformed") << length;
   }
 }
 
 TEST(HashTreeCorruption, LinesWithoutEndAreNotCollected) {
-  EXPECT_EQ(Refusal(std::string(40 * kMiB, 'x')), "hash_tree.malformed");
+  EXPECT_EQ(Refusal(std::string(40 * kMiB, 'x')), "hashtree.malformed");
 }
 
 TEST(CheckDisk, TellsTheSameDiskByItsTree) {

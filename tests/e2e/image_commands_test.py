@@ -178,8 +178,8 @@ class ImageCommands(harness.TestCase):
                          [{"offset_bytes": 12 * MIB, "length_bytes": harness.BLOCK}])
 
         tree.write_text(tree.read_text().replace(made["root"][:8], "00000000"))
-        self.assert_error(self.lab.run("image", "hash", self.raw, "--check", tree), 3, "hash_tree.root_mismatch")
-        self.assert_error(self.lab.run("image", "hash", self.raw, "--check", self.raw), 3, "hash_tree.malformed")
+        self.assert_error(self.lab.run("image", "hash", self.raw, "--check", tree), 3, "hashtree.root_mismatch")
+        self.assert_error(self.lab.run("image", "hash", self.raw, "--check", self.raw), 3, "hashtree.malformed")
 
     def test_usage_errors(self):
         for words in (("image",), ("image", "map"), ("image", "compare", self.raw),
