@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string_view>
 #include <vector>
 
@@ -29,6 +30,14 @@ void ForbidCoreDumps() {
   const rlimit none{.rlim_cur = 0, .rlim_max = 0};
   ::setrlimit(RLIMIT_CORE, &none);
   ::prctl(PR_SET_DUMPABLE, 0);
+}
+
+// A disk may be split into a thousand files, and each of them is open while it is read.
+void AllowManyFiles() {
+  rlimit files = {};
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = std::min<rlim_t>(files.rlim_max, 65536);
+  ::setrlimit(RLIMIT_NOFILE, &files);
 }
 
 int TerminalColumns() {
@@ -60,6 +69,7 @@ int ServeRegion(int argc, char** argv) {
 
 int Main(int argc, char** argv) {
   ForbidCoreDumps();
+  AllowManyFiles();
   ::umask(077);
   if (argc > 3 && std::string_view(argv[1]) == "region" && std::string_view(argv[2]) == "serve") {
     return ServeRegion(argc, argv);
