@@ -65,6 +65,19 @@ class ErrorsDocumented(harness.TestCase):
                 self.assertEqual(len(cells), 2)
                 self.assertTrue(all(cells))
 
+    def test_reasons_stand_in_a_section_that_is_named_for_them(self):
+        text = (harness.SOURCE_DIR / "docs" / "errors.md").read_text("utf-8")
+        sections = re.findall(r"(?ms)^## ([^\n]+)\n(.*?)(?=^## |\Z)", text)
+        titles = [title for title, _ in sections]
+        self.assertEqual(sorted(title for title in set(titles) if titles.count(title) > 1), [])
+        for title, body in sections:
+            if title == "Exit codes":
+                continue
+            families = {word.split(".")[0] for word in title.split(", ")}
+            with self.subTest(title):
+                found = {token.split(".")[0] for token in re.findall(r"(?m)^\| `([^`]+)` \|", body)}
+                self.assertEqual(found, families)
+
 
 if __name__ == "__main__":
     harness.main(__file__)

@@ -16,7 +16,7 @@ import harness
 class HelpAndGuides(harness.TestCase):
     maxDiff = None
     COMMANDS = ("migrate", "status", "resume", "cancel", "clean", "verify", "image inspect", "image map",
-                "image compare", "image hash", "region start",
+                "image convert", "image compare", "image hash", "region start",
                 "region stop", "region status", "region env", "region console", "region faults")
 
     def test_guides_name_only_commands_and_flags_that_exist(self):
