@@ -91,7 +91,7 @@ Result<std::unique_ptr<Encoder>> MakeEncoder(OutputFormat format, std::uint64_t 
 }
 
 Result<std::unique_ptr<Encoder>> MakeWireEncoder(std::uint64_t size_bytes) {
-  return vmdk::MakeStreamEncoder(size_bytes, {.file_name = "disk.vmdk"});
+  return vmdk::MakeStreamEncoder(size_bytes);
 }
 
 }  // namespace vmferry::image
