@@ -285,7 +285,17 @@ Result<void> SqliteStore::PutCursor(std::string_view id, std::uint32_t disk,
       connection_.Prepare("INSERT OR REPLACE INTO encoder_cursors VALUES (?, ?, ?, ?, ?, ?, ?)"));
   put.Bind(1, id).Bind(2, std::uint64_t{disk}).Bind(3, cursor.number);
   put.Bind(4, cursor.guest_offset_bytes).Bind(5, cursor.output_offset_bytes);
-  return put.Bind(6, std::uint64_t{cursor.crc32c}).Bind(7, cursor.state).Run();
+  put.Bind(6, std::uint64_t{cursor.crc32c}).Bind(7, cursor.state);
+  VMFERRY_ASSIGN_OR_RETURN(
+      sqlite::Statement forget,
+      connection_.Prepare("DELETE FROM pieces WHERE migration_id = ? AND disk = ? AND number = ? "
+                          "AND crc32c <> ?"));
+  forget.Bind(1, id).Bind(2, std::uint64_t{disk}).Bind(3, cursor.number);
+  forget.Bind(4, std::uint64_t{cursor.crc32c});
+  return connection_.Transaction([&]() -> Result<void> {
+    VMFERRY_RETURN_IF_ERROR(put.Run());
+    return forget.Run();
+  });
 }
 
 Result<std::vector<CursorRow>> SqliteStore::Cursors(std::string_view id, std::uint32_t disk) const {
@@ -303,6 +313,16 @@ Result<std::vector<CursorRow>> SqliteStore::Cursors(std::string_view id, std::ui
                      .crc32c = static_cast<std::uint32_t>(row.Uint(3)),
                      .state = row.Blob(4)};
   });
+}
+
+Result<void> SqliteStore::DropCursors(std::string_view id, std::uint32_t disk,
+                                      std::uint64_t first_number) {
+  MutexLock lock(mutex_);
+  VMFERRY_ASSIGN_OR_RETURN(
+      sqlite::Statement remove,
+      connection_.Prepare(
+          "DELETE FROM encoder_cursors WHERE migration_id = ? AND disk = ? AND number >= ?"));
+  return remove.Bind(1, id).Bind(2, std::uint64_t{disk}).Bind(3, first_number).Run();
 }
 
 Result<void> SqliteStore::DropPieces(std::string_view id, std::uint32_t disk,

@@ -34,6 +34,8 @@ class SqliteStore final : public Store {
   Result<std::vector<PieceRow>> Pieces(std::string_view id, std::uint32_t disk) const override;
   Result<void> PutCursor(std::string_view id, std::uint32_t disk, const CursorRow& cursor) override;
   Result<std::vector<CursorRow>> Cursors(std::string_view id, std::uint32_t disk) const override;
+  Result<void> DropCursors(std::string_view id, std::uint32_t disk,
+                           std::uint64_t first_number) override;
   Result<void> DropPieces(std::string_view id, std::uint32_t disk,
                           std::uint64_t first_number) override;
   Result<void> PutLeafBlob(std::string_view id, std::uint32_t disk, const LeafBlobRow& row,

@@ -105,11 +105,15 @@ class Store {
                                      std::span<const PieceRow> pieces) = 0;
   /// By number.
   virtual Result<std::vector<PieceRow>> Pieces(std::string_view id, std::uint32_t disk) const = 0;
-  /// Records a cursor, or replaces the one of the same piece.
+  /// Records a cursor, or replaces the one of the same piece. In the same commit, a piece that was
+  /// confirmed with another checksum is not confirmed any more: it is about to be replaced.
   virtual Result<void> PutCursor(std::string_view id, std::uint32_t disk,
                                  const CursorRow& cursor) = 0;
   /// By number.
   virtual Result<std::vector<CursorRow>> Cursors(std::string_view id, std::uint32_t disk) const = 0;
+  /// Forgets cursors from a number on; what was confirmed stays.
+  virtual Result<void> DropCursors(std::string_view id, std::uint32_t disk,
+                                   std::uint64_t first_number) = 0;
   /// Forgets pieces and cursors from a number on.
   virtual Result<void> DropPieces(std::string_view id, std::uint32_t disk,
                                   std::uint64_t first_number) = 0;

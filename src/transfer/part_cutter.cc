@@ -25,7 +25,7 @@ PartCutter::PartCutter(const image::DiskImage& disk, std::uint64_t unit_bytes,
       window_end_bytes_(begin_bytes),
       window_bytes_(DivCeil(kWindowBytesMin, part_bytes) * part_bytes) {
   VMFERRY_CHECK(unit_bytes > 0 && part_bytes > 0 && part_bytes % unit_bytes == 0 &&
-                begin_bytes % unit_bytes == 0);
+                (begin_bytes % unit_bytes == 0 || begin_bytes >= disk.SizeBytes()));
 }
 
 Result<bool> PartCutter::LoadWindow() {

@@ -18,7 +18,7 @@ namespace vmferry::transfer {
 class PartCutter {
  public:
   /// `disk` is borrowed for the cutter's life. `part_bytes` is a multiple of `unit_bytes`; the walk
-  /// begins at `begin_bytes`, a multiple of it as well.
+  /// begins at `begin_bytes`, a multiple of `unit_bytes` as well, or the end of the disk.
   PartCutter(const image::DiskImage& disk, std::uint64_t unit_bytes, std::uint64_t part_bytes,
              std::uint64_t begin_bytes);
 

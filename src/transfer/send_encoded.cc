@@ -29,6 +29,13 @@ struct Past {
   std::map<std::uint64_t, std::uint64_t> held;
 };
 
+/// Was this cursor recorded for these bytes? Not when the piece was made anew, with other bytes, by
+/// a run that was cut off before it was confirmed.
+bool BelongsTo(const store::CursorRow& cursor, const store::PieceRow& piece) {
+  return cursor.crc32c == piece.crc32c &&
+         cursor.output_offset_bytes == piece.offset_bytes + piece.length_bytes;
+}
+
 Result<Past> FindPast(const PieceJournal& journal, bool resuming, Target& target,
                       const OpContext& context) {
   Past past;
@@ -47,13 +54,19 @@ Result<Past> FindPast(const PieceJournal& journal, bool resuming, Target& target
                            journal.store.Cursors(journal.migration_id, journal.disk));
   for (store::CursorRow& row : cursors) {
     // Up to the first gap: the encoder has to have passed all of them.
-    if (row.number != past.cursors.size() || !past.confirmed.contains(row.number)) break;
+    if (row.number != past.cursors.size()) break;
+    const auto piece = past.confirmed.find(row.number);
+    if (piece == past.confirmed.end() || !BelongsTo(row, piece->second)) break;
     // The last piece of an output has no state: it is made again.
     if (row.state.empty()) break;
     past.cursors.push_back({.guest_offset_bytes = row.guest_offset_bytes,
                             .output_offset_bytes = row.output_offset_bytes,
                             .state = std::move(row.state)});
   }
+  // What is behind the gap is made again. Its cursors may be those of another layout of what is in
+  // front of it, though each fits its own piece: only those that this run writes may be trusted.
+  VMFERRY_RETURN_IF_ERROR(
+      journal.store.DropCursors(journal.migration_id, journal.disk, past.cursors.size()));
   return past;
 }
 
@@ -73,12 +86,6 @@ class Sender {
   Result<void> Take(const EncodedPiece& made, const OpContext& context) {
     const Piece& piece = made.piece;
     const std::uint32_t crc32c = codec::Crc32c(made.bytes.bytes());
-    const auto known = past_.confirmed.find(piece.number);
-    if (known != past_.confirmed.end() && known->second.offset_bytes == piece.offset_bytes &&
-        known->second.length_bytes == piece.length_bytes && known->second.crc32c == crc32c) {
-      ++found_;
-      return {};
-    }
     VMFERRY_RETURN_IF_ERROR(
         journal_.store.PutCursor(journal_.migration_id, journal_.disk,
                                  {.number = piece.number,
@@ -86,6 +93,12 @@ class Sender {
                                   .output_offset_bytes = made.end.output_offset_bytes,
                                   .crc32c = crc32c,
                                   .state = made.end.state}));
+    const auto known = past_.confirmed.find(piece.number);
+    if (known != past_.confirmed.end() && known->second.offset_bytes == piece.offset_bytes &&
+        known->second.length_bytes == piece.length_bytes && known->second.crc32c == crc32c) {
+      ++found_;
+      return {};
+    }
     store::PieceRow row = {.number = piece.number,
                            .offset_bytes = piece.offset_bytes,
                            .length_bytes = piece.length_bytes,

@@ -146,6 +146,25 @@ TEST_P(StoreContract, KeepsCursorsByPieceAndForgetsThemFromANumberOn) {
   EXPECT_EQ(store_->Pieces("mig-a", 0)->size(), 1U);
 }
 
+TEST_P(StoreContract, ACursorOfOtherBytesUnconfirmsItsPiece) {
+  Create("mig-a");
+  const PieceRow pieces[] = {{.number = 0, .crc32c = 7, .etag = ""},
+                             {.number = 1, .crc32c = 7, .etag = ""},
+                             {.number = 2, .crc32c = 7, .etag = ""}};
+  ASSERT_TRUE(store_->ConfirmPieces("mig-a", 0, pieces));
+  ASSERT_TRUE(store_->PutCursor("mig-a", 0, {.number = 0, .crc32c = 7, .state = {}}));
+  ASSERT_TRUE(store_->PutCursor("mig-a", 0, {.number = 1, .crc32c = 8, .state = {}}));
+  Reopen();
+  const auto left = store_->Pieces("mig-a", 0);
+  ASSERT_TRUE(left);
+  ASSERT_EQ(left->size(), 2U);
+  EXPECT_EQ((*left)[0].number, 0U);
+  EXPECT_EQ((*left)[1].number, 2U);
+  ASSERT_TRUE(store_->DropCursors("mig-a", 0, 1));
+  EXPECT_EQ(store_->Cursors("mig-a", 0)->size(), 1U);
+  EXPECT_EQ(store_->Pieces("mig-a", 0)->size(), 2U);
+}
+
 TEST_P(StoreContract, KeepsLeavesApartFromTheirCounts) {
   Create("mig-a");
   ASSERT_TRUE(store_->PutLeafBlob("mig-a", 0, {3, 1, 2, 4093}, AsBytes("leaves")));
