@@ -11,6 +11,9 @@ namespace {
 
 constexpr std::uint64_t kWindowBytesMin = 64 * kMiB;
 constexpr std::uint64_t kWindowBytesMax = kTiB;
+/// With more extents than this, be they all zeros and holes, a window is not followed by a longer
+/// one: the list of the next must fit in memory.
+constexpr std::size_t kFewExtents = 256;
 
 std::uint64_t End(const image::Extent& extent) { return extent.offset_bytes + extent.length_bytes; }
 
@@ -40,8 +43,9 @@ Result<bool> PartCutter::LoadWindow() {
     return extent.kind == image::ExtentKind::kData;
   });
   const std::uint64_t shortest = DivCeil(kWindowBytesMin, part_bytes_) * part_bytes_;
-  window_bytes_ =
-      found ? shortest : std::min(window_bytes_ * 2, std::max(shortest, kWindowBytesMax));
+  window_bytes_ = found || extents_.size() > kFewExtents
+                      ? shortest
+                      : std::min(window_bytes_ * 2, std::max(shortest, kWindowBytesMax));
   window_bytes_ = window_bytes_ / part_bytes_ * part_bytes_;
   return true;
 }
