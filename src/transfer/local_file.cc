@@ -2,7 +2,9 @@
 #include "transfer/local_file.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
+#include <cerrno>
 #include <system_error>
 
 #include "sys/rename.h"
@@ -23,6 +25,26 @@ Error Exists(const fs::path& path) {
       .WithRemedy("choose another name, or give --force to replace it");
 }
 
+Error Busy(const fs::path& path) {
+  return Error(ErrorCode::kFailedPrecondition, "target.busy",
+               fmt::format("another process is writing {} at this moment", path.string()))
+      .With("path", path.string())
+      .WithRemedy("wait for it, or choose another name");
+}
+
+/// Is the open file still what the name stands for? A writer that ended between our opening and our
+/// locking has renamed or removed it; a link put there by somebody else leads to another file.
+Result<bool> IsStillThere(const sys::File& file) {
+  struct stat opened = {};
+  struct stat named = {};
+  if (::fstat(file.descriptor(), &opened) != 0) {
+    return sys::ErrnoError("open", file.path(), errno);
+  }
+  if (::lstat(file.path().c_str(), &named) != 0) return false;
+  return S_ISREG(named.st_mode) && named.st_dev == opened.st_dev &&
+         named.st_ino == opened.st_ino && named.st_nlink <= 1;
+}
+
 }  // namespace
 
 Result<LocalFileTarget> LocalFileTarget::Begin(const fs::path& path, bool replace) {
@@ -40,12 +62,9 @@ Result<LocalFileTarget> LocalFileTarget::Begin(const fs::path& path, bool replac
   VMFERRY_ASSIGN_OR_RETURN(sys::File file,
                            sys::File::Open(PartPath(path), sys::File::Mode::kCreate));
   VMFERRY_ASSIGN_OR_RETURN(const bool taken, file.TryLock(/*exclusive=*/true));
-  if (!taken) {
-    return Error(ErrorCode::kFailedPrecondition, "target.busy",
-                 fmt::format("another process is writing {} at this moment", path.string()))
-        .With("path", path.string())
-        .WithRemedy("wait for it, or choose another name");
-  }
+  if (!taken) return Busy(path);
+  VMFERRY_ASSIGN_OR_RETURN(const bool ours, IsStillThere(file));
+  if (!ours) return Busy(path);
   VMFERRY_RETURN_IF_ERROR(file.Truncate(0));
   return LocalFileTarget(std::move(file), path, replace);
 }
