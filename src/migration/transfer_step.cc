@@ -61,6 +61,16 @@ Result<transfer::SendOutcome> SendStored(
       on_progress, context.clock, {.parallel = context.spec.parallel}, op);
 }
 
+// What another version's encoder made cannot be gone on with: it is made again.
+Result<void> ForgetOtherEncoder(StepContext& context, const std::string& id) {
+  Journal& journal = context.journal;
+  VMFERRY_ASSIGN_OR_RETURN(std::string before, journal.Fact("wire_encoder"));
+  if (before.empty()) before = context.spec.wire.encoder;
+  if (before == id) return {};
+  VMFERRY_RETURN_IF_ERROR(journal.store().DropPieces(journal.id(), kOnlyDisk, 0));
+  return journal.PutFacts({{"wire_encoder", id}});
+}
+
 // The stored bytes travel, or what an encoder makes of the guest's.
 Result<transfer::SendOutcome> Send(StepContext& context, const OpenedSource& source, bool resuming,
                                    const OpContext& op) {
@@ -77,6 +87,7 @@ Result<transfer::SendOutcome> Send(StepContext& context, const OpenedSource& sou
   }
   VMFERRY_ASSIGN_OR_RETURN(const auto encoder,
                            image::MakeWireEncoder(spec.source.virtual_size_bytes));
+  VMFERRY_RETURN_IF_ERROR(ForgetOtherEncoder(context, encoder->Info().id));
   const transfer::PieceJournal pieces = {
       .store = context.journal.store(), .migration_id = context.journal.id(), .disk = kOnlyDisk};
   return transfer::SendEncoded(
