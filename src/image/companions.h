@@ -28,7 +28,8 @@ enum class NameStyle {
 };
 
 struct ParentRequest {
-  /// What the image calls its parent, the best name first. Names that lead nowhere are passed over.
+  /// What the image calls its parent, the best name first. Names that lead nowhere, or to a disk of
+  /// another identity, are passed over.
   std::vector<std::string> names;
   NameStyle style = NameStyle::kUnix;
   /// Disks move: when no name leads to a file, the last part of each is looked for beside the

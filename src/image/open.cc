@@ -245,14 +245,17 @@ class Chain {
         .With("path", resolved.string());
   }
 
-  /// The first of the parent's names that leads to a file.
-  Result<fs::path> FindParent(const ParentRequest& request, const fs::path& folder) const;
+  /// The files that the parent's names lead to, each once, the best first; one at least.
+  Result<std::vector<fs::path>> FindParents(const ParentRequest& request,
+                                            const fs::path& folder) const;
 
   const OpenOptions& options_;
   const std::vector<fs::path> roots_;
   std::vector<DiskFile> files_;
   /// From the disk that was asked for down to the one being opened.
   std::vector<sys::FileIdentity> open_;
+  /// Parents that were opened and were others than the one that is meant.
+  std::size_t mistaken_ = 0;
 };
 
 class FileCompanions final : public Companions {
@@ -324,7 +327,9 @@ Result<Appliance> Chain::OpenWholeAppliance(const fs::path& path) {
   return std::move(appliance).error().With("path", path.string());
 }
 
-Result<fs::path> Chain::FindParent(const ParentRequest& request, const fs::path& folder) const {
+Result<std::vector<fs::path>> Chain::FindParents(const ParentRequest& request,
+                                                 const fs::path& folder) const {
+  std::vector<fs::path> found;
   std::optional<Error> first_failure;
   const auto keep = [&](Error error) {
     if (!first_failure) first_failure = std::move(error);
@@ -338,34 +343,52 @@ Result<fs::path> Chain::FindParent(const ParentRequest& request, const fs::path&
         continue;
       }
       auto resolved = ResolveInside(beside ? path->filename() : *path, folder, roots_);
-      if (resolved) return resolved;
-      keep(std::move(resolved).error());
+      if (!resolved) {
+        keep(std::move(resolved).error());
+      } else if (std::find(found.begin(), found.end(), *resolved) == found.end()) {
+        found.push_back(*std::move(resolved));
+      }
     }
   }
+  if (!found.empty()) return found;
   if (first_failure) return *std::move(first_failure);
   return Error(ErrorCode::kNotFound, "image.chain.missing",
                "the disk image has a parent but does not name it");
 }
 
+bool IsExpected(const ParentRequest& request, const std::string& identity) {
+  return request.identity.empty() || identity == request.identity ||
+         std::find(request.other_identities.begin(), request.other_identities.end(), identity) !=
+             request.other_identities.end();
+}
+
 Result<ParentDisk> Chain::OpenParent(const ParentRequest& request, const fs::path& folder) {
-  VMFERRY_ASSIGN_OR_RETURN(const fs::path path, FindParent(request, folder));
-  VMFERRY_ASSIGN_OR_RETURN(auto image, Open(path, FileRole::kParent, request.format));
-  const std::string& identity = image->Info().identity;
-  const bool expected =
-      request.identity.empty() || identity == request.identity ||
-      std::find(request.other_identities.begin(), request.other_identities.end(), identity) !=
-          request.other_identities.end();
-  if (!expected) {
-    return Error(ErrorCode::kDataLoss, "image.chain.parent_mismatch",
-                 fmt::format("{} is not the parent that the disk image stands on: its identity is "
-                             "'{}', not '{}'",
-                             path.string(), identity, request.identity))
-        .With("path", path.string())
-        .WithRemedy(
-            "the parent was written to after the VM snapshot was taken, or is another disk: find "
-            "the right file, or consolidate the VM's snapshots where it comes from");
+  VMFERRY_ASSIGN_OR_RETURN(const std::vector<fs::path> paths, FindParents(request, folder));
+  std::optional<Error> first_mismatch;
+  for (const fs::path& path : paths) {
+    const std::size_t files_before = files_.size();
+    VMFERRY_ASSIGN_OR_RETURN(auto image, Open(path, FileRole::kParent, request.format));
+    const std::string identity = image->Info().identity;
+    if (IsExpected(request, identity)) {
+      return ParentDisk{.image = std::move(image), .path = path.string()};
+    }
+    // A disk that has moved may find another of its parent's name in the old place.
+    files_.resize(files_before);
+    if (!first_mismatch) {
+      first_mismatch =
+          Error(ErrorCode::kDataLoss, "image.chain.parent_mismatch",
+                fmt::format("{} is not the parent that the disk image stands on: its identity is "
+                            "'{}', not '{}'",
+                            path.string(), identity, request.identity))
+              .With("path", path.string())
+              .WithRemedy(
+                  "the parent was written to after the VM snapshot was taken, or is another disk: "
+                  "find the right file, or consolidate the VM's snapshots where it comes from");
+    }
+    // In a chain made for it, each disk could have two parents, and the ways would double.
+    if (++mistaken_ > kMaxChain) break;
   }
-  return ParentDisk{.image = std::move(image), .path = path.string()};
+  return *std::move(first_mismatch);
 }
 
 class Refusal final : public Companions {
@@ -410,7 +433,8 @@ Result<std::vector<fs::path>> Roots(const fs::path& path, const OpenOptions& opt
   std::error_code failure;
   std::vector<fs::path> roots;
   const fs::path real = fs::canonical(path, failure);
-  if (!failure) roots.push_back(real.parent_path());
+  // Beside a device lie other machines' devices, and a guest can write what it likes to its own.
+  if (!failure && !fs::is_block_file(real, failure)) roots.push_back(real.parent_path());
   for (const fs::path& allowed : options.allow_paths) {
     const fs::path root = fs::canonical(allowed, failure);
     if (failure) {
