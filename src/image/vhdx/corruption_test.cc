@@ -5,11 +5,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "base/units.h"
+#include "image/vhdx/parent_locator.h"
 #include "image/vhdx/vhdx_image.h"
 #include "testing/fake_random.h"
 #include "testing/vhdx_builder.h"
@@ -338,6 +340,20 @@ TEST(VhdxCorruption, RandomDamageOfTheFirstSectorsNeverCrashesProperty) {
     }
     Refusal(std::move(bad));
   }
+}
+
+TEST(VhdxParentLocator, HasFewPairs) {
+  // Each pair may name the same bytes: their number bounds what is read.
+  const std::vector<std::uint8_t> guid = {0xb7, 0xef, 0x4a, 0xb0, 0x9e, 0xd1, 0x81, 0x4a,
+                                          0xb7, 0x89, 0x25, 0xb8, 0xe9, 0x44, 0x59, 0x13};
+  std::vector<std::byte> bytes(20 + 12 * 1000);
+  std::transform(guid.begin(), guid.end(), bytes.begin(),
+                 [](std::uint8_t value) { return std::byte{value}; });
+  bytes[18] = std::byte{1000 % 256};
+  bytes[19] = std::byte{1000 / 256};
+  const auto locator = ParseParentLocator(bytes);
+  ASSERT_FALSE(locator);
+  EXPECT_EQ(locator.error().reason(), "vhdx.parent_locator.count");
 }
 
 }  // namespace

@@ -20,6 +20,9 @@ namespace {
 constexpr Guid kVhdxLocator = MakeGuid("b04aefb7-d19e-4a81-b789-25b8e9445913");
 constexpr std::size_t kHeaderBytes = 20;
 constexpr std::size_t kEntryBytes = 12;
+/// Hyper-V writes six. All of them may name the same bytes, up to 64 KiB of them: thousands would
+/// be gigabytes of text.
+constexpr std::uint16_t kMaxPairs = 64;
 
 /// [MS-VHDX] 2.6.2.6.3: in this order.
 constexpr std::array<std::string_view, 3> kPathKeys = {"relative_path", "volume_path",
@@ -59,6 +62,11 @@ Result<Pairs> ReadPairs(std::span<const std::byte> bytes) {
                        fmt::format("the VHDX names its parent by a locator of type {}, which is "
                                    "not known",
                                    GuidText(type)));
+  }
+  if (count > kMaxPairs) {
+    return Damage(
+        "vhdx.parent_locator.count",
+        fmt::format("the VHDX parent locator has {} pairs; {} is the most", count, kMaxPairs));
   }
   Pairs pairs;
   for (std::uint16_t i = 0; i < count; ++i) {

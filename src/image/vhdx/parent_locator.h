@@ -23,7 +23,7 @@ struct ParentLocator {
   std::vector<std::string> names;
 };
 
-/// Errors: kDataLoss vhdx.parent_locator.truncated, .place, .text, .linkage; kUnimplemented
+/// Errors: kDataLoss vhdx.parent_locator.truncated, .count, .place, .text, .linkage; kUnimplemented
 ///         vhdx.parent_locator.type.
 Result<ParentLocator> ParseParentLocator(std::span<const std::byte> bytes);
 
