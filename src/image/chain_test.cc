@@ -181,6 +181,26 @@ TEST_F(ChainTest, ChainsMayBeLongButNotEndless) {
   EXPECT_EQ(Refusal("vm/disk-064.qcow2"), "image.chain.too_long");
 }
 
+TEST_F(ChainTest, PassesOverADiskThatOnlyHasTheParentsName) {
+  const auto put = [&](const std::string& name, const std::string& id, const std::string& parent) {
+    const std::string text = "# Disk DescriptorFile\nversion=1\nCID=" + id + "\n" + parent +
+                             "createType=\"custom\"\nRW 8 ZERO\n";
+    ASSERT_TRUE(sys::WriteWholeFile(root_ / name, text).has_value());
+  };
+  const std::string no_parent = "parentCID=ffffffff\n";
+  put("other/base.vmdk", "33333333", no_parent);
+  put("vm/base.vmdk", "11111111", no_parent);
+  put("vm/top.vmdk", "22222222", "parentCID=11111111\nparentFileNameHint=\"../other/base.vmdk\"\n");
+  const OpenOptions options = {.allow_paths = {root_ / "other"}};
+  const auto disk = OpenDisk((root_ / "vm/top.vmdk").string(), options);
+  ASSERT_TRUE(disk.has_value()) << disk.error().ToString();
+  ASSERT_EQ(disk->image->Info().chain.size(), 1U);
+  EXPECT_EQ(disk->image->Info().chain[0].path, root_ / "vm/base.vmdk");
+  EXPECT_EQ(disk->files.size(), 2U);
+  fs::remove(root_ / "vm/base.vmdk");
+  EXPECT_EQ(Refusal("vm/top.vmdk", options), "image.chain.parent_mismatch");
+}
+
 TEST_F(ChainTest, NamesParentsThatAreMissing) {
   MakeQcow2("vm/top.qcow2", "absent.qcow2");
   const auto disk = OpenDisk((root_ / "vm/top.qcow2").string());

@@ -175,6 +175,19 @@ TEST_F(EncodeTest, LeavesAnExistingFileAlone) {
   EXPECT_EQ(refused.error().reason(), "target.exists");
 }
 
+TEST_F(EncodeTest, AStrangersLinkInPlaceOfTheHalfWrittenFileIsNotFollowed) {
+  auto encoder = image::MakeEncoder(image::OutputFormat::kRaw, kSize, {});
+  ASSERT_TRUE(encoder);
+  const auto other = folder_ / "other";
+  ASSERT_TRUE(sys::WriteWholeFile(other, "kept"));
+  std::filesystem::create_symlink(other, folder_ / ".copy.raw.vmferry-part");
+  const auto refused = ConvertToFile(*disk_.image, **encoder, folder_ / "copy.raw", {},
+                                     [](const EncodeProgress&) {}, {});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().reason(), "target.busy");
+  EXPECT_EQ(*sys::ReadWholeFile(other, 100), "kept");
+}
+
 TEST_F(EncodeTest, AStoppedRunLeavesNothing) {
   auto encoder = image::vmdk::MakeStreamEncoder(kSize);
   ASSERT_TRUE(encoder);
