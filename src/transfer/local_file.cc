@@ -41,8 +41,8 @@ Result<bool> IsStillThere(const sys::File& file) {
     return sys::ErrnoError("open", file.path(), errno);
   }
   if (::lstat(file.path().c_str(), &named) != 0) return false;
-  return S_ISREG(named.st_mode) && named.st_dev == opened.st_dev &&
-         named.st_ino == opened.st_ino && named.st_nlink <= 1;
+  return S_ISREG(named.st_mode) && named.st_dev == opened.st_dev && named.st_ino == opened.st_ino &&
+         named.st_nlink <= 1;
 }
 
 }  // namespace

@@ -77,9 +77,9 @@ class SendEncodedTest : public ::testing::Test {
     auto encoder = image::vmdk::MakeStreamEncoder(kSize);
     EXPECT_TRUE(encoder);
     const PieceJournal journal = {.store = *store_, .migration_id = kId, .disk = 0};
-    const auto outcome = SendEncoded(
-        *disk_.image, **encoder, journal, resuming, target_, [](const SendProgress&) {}, clock_,
-        {.parallel = 3, .piece_bytes = 512}, {});
+    const auto outcome =
+        SendEncoded(*disk_.image, **encoder, journal, resuming, target_, [](const SendProgress&) {},
+                    clock_, {.parallel = 3, .piece_bytes = 512}, {});
     EXPECT_TRUE(outcome) << outcome.error().ToString();
     return outcome ? *outcome : SendOutcome{};
   }
@@ -169,9 +169,9 @@ TEST_F(SendEncodedTest, TrustsNoCursorsFromBehindAGap) {
   std::stop_source stop;
   stop.request_stop();
   const PieceJournal journal = {.store = *store_, .migration_id = kId, .disk = 0};
-  EXPECT_FALSE(SendEncoded(
-      *disk_.image, **encoder, journal, true, target_, [](const SendProgress&) {}, clock_,
-      {.parallel = 1, .piece_bytes = 512}, {.stop = stop.get_token()}));
+  EXPECT_FALSE(SendEncoded(*disk_.image, **encoder, journal, true, target_,
+                           [](const SendProgress&) {}, clock_, {.parallel = 1, .piece_bytes = 512},
+                           {.stop = stop.get_token()}));
   EXPECT_EQ(store_->Cursors(kId, 0)->size(), 3U);
 }
 
