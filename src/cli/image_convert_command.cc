@@ -33,19 +33,6 @@ Result<image::OutputFormat> ChooseFormat(const Arguments& arguments) {
                               fmt::join(image::OutputFormatNames(), ", ")));
 }
 
-/// A disk must not be written over itself, whatever --force says.
-Result<void> CheckNotSource(const image::OpenedDisk& disk, const std::string& target) {
-  std::error_code failure;
-  for (const image::DiskFile& file : disk.files) {
-    if (!fs::equivalent(file.path, target, failure) || failure) continue;
-    return Error(ErrorCode::kInvalidArgument, "target.is_source",
-                 fmt::format("{} is a part of the source", target))
-        .With("path", target)
-        .WithRemedy("choose another name for the copy");
-  }
-  return {};
-}
-
 Result<transfer::EncodeOutcome> Convert(CommandContext& context, const image::DiskImage& disk,
                                         image::Encoder& encoder) {
   const Arguments& arguments = context.arguments;

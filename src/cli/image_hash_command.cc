@@ -139,7 +139,10 @@ Result<void> RunImageHash(CommandContext& context) {
   VMFERRY_ASSIGN_OR_RETURN(
       const image::OpenedDisk disk,
       image::OpenDisk(context.arguments.source, OpenOptionsOf(context.arguments)));
-  if (context.arguments.check_tree.empty()) return WriteTree(context, *disk.image);
+  if (context.arguments.check_tree.empty()) {
+    VMFERRY_RETURN_IF_ERROR(CheckNotSource(disk, context.arguments.tree));
+    return WriteTree(context, *disk.image);
+  }
   return CheckTree(context, *disk.image);
 }
 

@@ -4,6 +4,9 @@
 
 #pragma once
 
+#include <string>
+
+#include "base/result.h"
 #include "cli/arguments.h"
 #include "image/open.h"
 
@@ -14,6 +17,10 @@ image::OpenOptions OpenOptionsOf(const Arguments& arguments);
 
 /// For the disk `arguments.other`.
 image::OpenOptions OtherOpenOptionsOf(const Arguments& arguments);
+
+/// A disk must not be written over, whatever --force says. Errors: kInvalidArgument
+/// target.is_source when `target` is one of the disk's files.
+Result<void> CheckNotSource(const image::OpenedDisk& disk, const std::string& target);
 
 /// Threads for work on the bytes of disks: one for each core, 16 at most.
 unsigned ThreadsForDisks();

@@ -190,6 +190,10 @@ class ImageCommands(harness.TestCase):
         self.assert_error(self.lab.run("image", "compare", self.raw, self.folder / "absent.raw"), 3, "io.not_found")
         self.assert_error(self.lab.run("image", "hash", self.raw, "--tree", self.folder / "no" / "tree"), 3,
                           "io.not_found")
+        # Not even by another name of it.
+        link = self.folder / "link.raw"
+        link.symlink_to(self.raw)
+        self.assert_error(self.lab.run("image", "hash", link, "--tree", self.raw), 2, "target.is_source")
 
     def test_a_chain_is_followed_only_where_it_may(self):
         inside, outside = self.folder / "vm", self.folder / "elsewhere"
