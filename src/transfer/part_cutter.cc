@@ -10,7 +10,7 @@ namespace vmferry::transfer {
 namespace {
 
 constexpr std::uint64_t kWindowBytesMin = 64 * kMiB;
-constexpr std::uint64_t kWindowBytesMax = kTiB;
+constexpr std::uint64_t kWindowBytesMax = 16 * kGiB;  // as ExtentWalk's
 /// With more extents than this, be they all zeros and holes, a window is not followed by a longer
 /// one: the list of the next must fit in memory.
 constexpr std::size_t kFewExtents = 256;

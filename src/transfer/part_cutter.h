@@ -24,7 +24,7 @@ class PartCutter {
 
   /// The next part with data, or nothing behind the last one.
   ///
-  /// Cost:   extents of a window that grows while it finds nothing, from 64 MiB to 1 TiB.
+  /// Cost:   extents of a window that grows while it finds nothing, from 64 MiB to 16 GiB.
   /// Errors: those of DiskImage::Extents.
   Result<std::optional<image::GuestPart>> Next();
 
