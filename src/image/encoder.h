@@ -82,7 +82,7 @@ class EncoderOutput {
   /// Replaces bytes that were appended. Only for encoders that say `rewrites`.
   virtual Result<void> Overwrite(std::uint64_t offset_bytes, std::span<const std::byte> bytes) = 0;
   /// True when the piece under way has its nominal size: the encoder should call EndPiece once it
-  /// stands between two units.
+  /// stands between two units. For encoders without `restarts` the pipeline does it.
   virtual bool PieceIsFull() const = 0;
   virtual Result<void> EndPiece(EncoderCursor cursor) = 0;
 };

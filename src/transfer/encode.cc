@@ -98,6 +98,13 @@ class Pipeline {
     if (!turn_.wait(lock, context.stop, [&] { return placed_ == number; })) return Stopped();
     auto placed = encoder_.Place(part, assembler_);
     if (!placed) return std::move(placed).error();
+    // An encoder that cannot go on from a cursor does not say where pieces may end: anywhere.
+    if (!encoder_.Info().restarts && assembler_.PieceIsFull()) {
+      VMFERRY_RETURN_IF_ERROR(
+          assembler_.EndPiece({.guest_offset_bytes = part.offset_bytes + part.length_bytes,
+                               .output_offset_bytes = assembler_.OffsetBytes(),
+                               .state = {}}));
+    }
     ++placed_;
     std::vector<EncodedPiece> pieces = assembler_.TakeComplete();
     lock.unlock();

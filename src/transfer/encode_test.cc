@@ -166,6 +166,17 @@ TEST_F(EncodeTest, EveryFormatReadsBackFromItsFile) {
   }
 }
 
+TEST_F(EncodeTest, NoFormatGathersItsOutputInMemory) {
+  for (const std::string& name : image::OutputFormatNames()) {
+    auto encoder = image::MakeEncoder(*image::ParseOutputFormat(name), kSize, {});
+    ASSERT_TRUE(encoder) << name;
+    const Taken taken = Run(**encoder, {.threads = 2, .piece_bytes = kMiB});
+    for (const auto& [offset_bytes, bytes] : taken.bytes) {
+      EXPECT_LE(bytes.size(), 6 * kMiB) << name << " at " << offset_bytes;
+    }
+  }
+}
+
 TEST_F(EncodeTest, LeavesAnExistingFileAlone) {
   auto encoder = image::MakeEncoder(image::OutputFormat::kRaw, kSize, {});
   ASSERT_TRUE(encoder);

@@ -24,7 +24,9 @@ PieceAssembler::PieceAssembler(std::uint64_t piece_bytes, image::EncoderCursor b
 Result<void> PieceAssembler::Append(std::span<const std::byte> bytes) {
   const std::size_t wanted = current_.size() + bytes.size();
   if (wanted > current_.capacity()) {
-    io::Buffer larger(std::max<std::size_t>(piece_bytes_ + kSlackBytes, wanted));
+    // Tables at the end may be longer than a piece: twice as large each time.
+    const std::size_t doubled = current_.size() > piece_bytes_ ? 2 * current_.capacity() : 0;
+    io::Buffer larger(std::max<std::size_t>({piece_bytes_ + kSlackBytes, wanted, doubled}));
     larger.Append(current_.bytes());
     current_ = std::move(larger);
   }
