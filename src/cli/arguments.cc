@@ -186,9 +186,10 @@ void AddImageConvert(CLI::App& image, Arguments& arguments) {
   convert->add_option("--format", arguments.format, "what to write (default: as TARGET is named)")
       ->check(CLI::IsMember(image::OutputFormatNames()));
   convert->add_flag("--force", arguments.force, "replace TARGET when it exists");
-  convert->add_option("--threads", arguments.threads, "parts under way at once")
-      ->check(CLI::Range(1, 64))
-      ->capture_default_str();
+  convert
+      ->add_option("--threads", arguments.threads,
+                   "parts under way at once (default: one for each core)")
+      ->check(CLI::Range(1, 64));
   AddAllowRunning(*convert, arguments);
   AddOpenOptions(*convert, arguments);
 }

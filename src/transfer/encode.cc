@@ -76,7 +76,12 @@ class Pipeline {
       spare = std::move(part.bytes);
       for (EncodedPiece& piece : pieces) {
         VMFERRY_RETURN_IF_ERROR(take_(piece, context));
-        if (spare.capacity() < piece.bytes.capacity()) spare = std::move(piece.bytes);
+        if (spare.capacity() == 0) {
+          spare = std::move(piece.bytes);
+        } else {
+          const std::lock_guard lock(place_mutex_);
+          assembler_.Recycle(std::move(piece.bytes));
+        }
       }
       Report(*ticket);
     }
@@ -99,7 +104,8 @@ class Pipeline {
     auto placed = encoder_.Place(part, assembler_);
     if (!placed) return std::move(placed).error();
     // An encoder that cannot go on from a cursor does not say where pieces may end: anywhere.
-    if (!encoder_.Info().restarts && assembler_.PieceIsFull()) {
+    // So nothing waits for the next part, and a buffer that was handed over whole is never copied.
+    if (!encoder_.Info().restarts && !assembler_.PieceIsEmpty()) {
       VMFERRY_RETURN_IF_ERROR(
           assembler_.EndPiece({.guest_offset_bytes = part.offset_bytes + part.length_bytes,
                                .output_offset_bytes = assembler_.OffsetBytes(),

@@ -83,7 +83,11 @@ Result<std::optional<image::GuestPart>> PartCutter::Next() {
     std::uint64_t last_data = begin_bytes;
     for (std::size_t i = next_extent_; i < extents_.size(); ++i) {
       if (extents_[i].offset_bytes >= end_bytes) break;
-      if (extents_[i].kind == image::ExtentKind::kData) last_data = End(extents_[i]);
+      if (extents_[i].kind == image::ExtentKind::kData) {
+        last_data = End(extents_[i]);
+      } else if (extents_[i].length_bytes >= 2 * unit_bytes_) {
+        break;  // holds a whole unit of nothing: what is behind it is a part of its own
+      }
     }
     end_bytes = std::min(end_bytes, DivCeil(last_data, unit_bytes_) * unit_bytes_);
     // A unit begins in front of its first data, perhaps in an extent that was passed over.

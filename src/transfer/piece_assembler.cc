@@ -11,6 +11,8 @@ namespace {
 
 /// Room behind the nominal size: what an encoder appends before it stands between two units again.
 constexpr std::uint64_t kSlackBytes = 256 * kKiB;
+/// Pieces whose memory is kept: as many as are usually under way.
+constexpr std::size_t kRecycledMax = 8;
 
 }  // namespace
 
@@ -26,7 +28,8 @@ Result<void> PieceAssembler::Append(std::span<const std::byte> bytes) {
   if (wanted > current_.capacity()) {
     // Tables at the end may be longer than a piece: twice as large each time.
     const std::size_t doubled = current_.size() > piece_bytes_ ? 2 * current_.capacity() : 0;
-    io::Buffer larger(std::max<std::size_t>({piece_bytes_ + kSlackBytes, wanted, doubled}));
+    io::Buffer larger =
+        BufferOf(std::max<std::size_t>({piece_bytes_ + kSlackBytes, wanted, doubled}));
     larger.Append(current_.bytes());
     current_ = std::move(larger);
   }
@@ -78,6 +81,22 @@ Result<void> PieceAssembler::EndPiece(image::EncoderCursor cursor) {
   VMFERRY_CHECK(cursor.output_offset_bytes == offset_bytes_);
   Complete(std::move(cursor));
   return {};
+}
+
+void PieceAssembler::Recycle(io::Buffer buffer) {
+  buffer.Resize(0);
+  if (recycled_.size() < kRecycledMax) recycled_.push_back(std::move(buffer));
+}
+
+io::Buffer PieceAssembler::BufferOf(std::size_t capacity) {
+  for (io::Buffer& buffer : recycled_) {
+    if (buffer.capacity() < capacity) continue;
+    std::swap(buffer, recycled_.back());
+    io::Buffer found = std::move(recycled_.back());
+    recycled_.pop_back();
+    return found;
+  }
+  return io::Buffer(capacity);
 }
 
 void PieceAssembler::End() {

@@ -32,6 +32,9 @@ class PieceAssembler final : public image::EncoderOutput {
   Result<void> Overwrite(std::uint64_t offset_bytes, std::span<const std::byte> bytes) override;
   bool PieceIsFull() const override { return current_.size() >= piece_bytes_; }
   Result<void> EndPiece(image::EncoderCursor cursor) override;
+  bool PieceIsEmpty() const { return current_.empty(); }
+  /// Takes the memory of a piece that nobody needs any more: fresh memory costs as much as copying.
+  void Recycle(io::Buffer buffer);
 
   /// The output is complete: what has gathered is the last piece.
   void End();
@@ -43,12 +46,14 @@ class PieceAssembler final : public image::EncoderOutput {
 
  private:
   void Complete(image::EncoderCursor cursor);
+  io::Buffer BufferOf(std::size_t capacity);
 
   const std::uint64_t piece_bytes_;
   std::uint64_t offset_bytes_;
   std::uint64_t next_number_;
   image::EncoderCursor begin_;  ///< in front of the piece under way
   io::Buffer current_;
+  std::vector<io::Buffer> recycled_;
   std::vector<EncodedPiece> complete_;
   std::vector<EncodedPiece> rewrites_;
 };

@@ -81,7 +81,6 @@ class RawEncoder final : public Encoder {
       VMFERRY_RETURN_IF_ERROR(
           out.Append(part.bytes.bytes().subspan(unit.offset_bytes, unit.length_bytes)));
     }
-    if (out.PieceIsFull()) return out.EndPiece(CursorAt(out.OffsetBytes()));
     return {};
   }
 
@@ -96,9 +95,6 @@ class RawEncoder final : public Encoder {
   static Result<void> SkipTo(std::uint64_t offset_bytes, EncoderOutput& out) {
     if (out.OffsetBytes() == offset_bytes) return {};
     return out.Skip(offset_bytes - out.OffsetBytes());
-  }
-  static EncoderCursor CursorAt(std::uint64_t offset_bytes) {
-    return {.guest_offset_bytes = offset_bytes, .output_offset_bytes = offset_bytes, .state = {}};
   }
 
   const EncoderInfo info_;
