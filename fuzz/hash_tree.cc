@@ -2,8 +2,6 @@
 //
 // Reads the input as the file of a hash tree. What is accepted can be written and read again.
 
-#include "proof/hash_tree_file.h"
-
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -11,6 +9,7 @@
 
 #include "base/byte_reader.h"
 #include "base/check.h"
+#include "proof/hash_tree_file.h"
 
 namespace {
 
@@ -32,12 +31,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto tree = Parse(std::as_bytes(std::span(data, size)));
   if (!tree) return 0;
   std::string text;
-  VMFERRY_CHECK(proof::PrintHashTree(*tree,
-                                     [&](std::string_view line) {
-                                       text += line;
-                                       return Result<void>();
-                                     })
-                    .has_value());
+  VMFERRY_CHECK(proof::PrintHashTree(*tree, [&](std::string_view line) {
+                  text += line;
+                  return Result<void>();
+                }).has_value());
   const auto again = Parse(AsBytes(text));
   VMFERRY_CHECK(again.has_value() && *again == *tree);
   return 0;

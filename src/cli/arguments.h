@@ -49,7 +49,7 @@ struct Arguments {
 
   // image convert
   std::string target;
-  std::string format;  ///< empty: as the target is named
+  std::string format;         ///< empty: as the target is named
   std::uint32_t threads = 0;  ///< 0: one for each core
   bool force = false;
 

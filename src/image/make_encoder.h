@@ -28,8 +28,8 @@ enum class OutputFormat {
 };
 
 struct OutputOptions {
-  /// The name of the file to be: a VMDK names itself (libvmdk opens what it names), an appliance its
-  /// machine.
+  /// The name of the file to be: a VMDK names itself (libvmdk opens what it names), an appliance
+  /// its machine.
   std::string file_name = "disk";
   /// Seconds since 1970 for the times that some formats carry: SOURCE_DATE_EPOCH.
   std::uint64_t time_s = 0;

@@ -94,7 +94,8 @@ TEST(Qcow2Image, RandomDisksReadAsTheyWereMadeProperty) {
     testing::FakeRandom random(seed);
     Bytes split(guest.size());
     for (std::size_t at = 0; at < split.size();) {
-      const auto size = std::min<std::size_t>(split.size() - at, 1 + random.Below(std::uint64_t{3} << bits));
+      const auto size =
+          std::min<std::size_t>(split.size() - at, 1 + random.Below(std::uint64_t{3} << bits));
       ASSERT_TRUE(disk->Read(at, std::span(split).subspan(at, size)).has_value());
       at += size;
     }
