@@ -83,7 +83,8 @@ Result<Uri> ParseUri(std::string_view text) {
     return c > 0x20 && c != 0x7f;  // RFC 3986: neither blanks nor control characters
   });
   if (!printable) return BadUri("the URI has a blank or a control character in it");
-  const std::size_t colon = std::min(text.find("://"), text.size());
+  const std::size_t colon = text.find("://");
+  if (colon == std::string_view::npos) return BadUri("no :// stands behind a scheme");
   const std::string_view scheme = text.substr(0, colon);
   if (std::find(kSchemes.begin(), kSchemes.end(), scheme) == kSchemes.end()) {
     return BadUri(
