@@ -311,7 +311,7 @@ TEST(NbdImage, GivesUpOnAServerThatStalls) {
   NbdServer server;
   ASSERT_TRUE(server.StartNbdkit(
       dir.path() / "s", {"--filter=delay", "memory", "4M", "delay-read=30", "delay-extents=30"}));
-  const auto disk = Open(UriOf(dir.path() / "s"), {.request = milliseconds(50)});
+  const auto disk = Open(UriOf(dir.path() / "s"), {.request = milliseconds(1000)});
   ASSERT_TRUE(disk) << disk.error().ToString();
   Bytes bytes(3 * kMiB);
   const auto read = (*disk)->Read(0, bytes);
