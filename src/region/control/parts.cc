@@ -8,6 +8,7 @@
 #include "region/s3/service.h"
 #include "region/sts/service.h"
 #include "region/vm/disks.h"
+#include "region/vm/images.h"
 #include "region/vm/instances.h"
 
 namespace vmferry::region::control {
@@ -21,12 +22,14 @@ class AllParts final : public Parts {
 
   Result<void> Open(Context& context) {
     VMFERRY_ASSIGN_OR_RETURN(disks_, vm::Disks::Open(context, sandbox_));
+    VMFERRY_ASSIGN_OR_RETURN(images_, vm::Images::Open(context));
     VMFERRY_ASSIGN_OR_RETURN(instances_, vm::Instances::Open(context, sandbox_, *disks_, {}));
     VMFERRY_ASSIGN_OR_RETURN(importer_,
                              Importer::Open(context, sandbox_, *disks_, *instances_, http_, {}));
     VMFERRY_ASSIGN_OR_RETURN(s3_, s3::S3Service::Open(context));
     VMFERRY_ASSIGN_OR_RETURN(ebs_, ebs::EbsService::Open(context, *disks_));
-    ec2_ = std::make_unique<ec2::Ec2Service>(ec2::World{context, *disks_, *instances_, *importer_});
+    ec2_ = std::make_unique<ec2::Ec2Service>(
+        ec2::World{context, *disks_, *images_, *instances_, *importer_});
     return {};
   }
 
@@ -49,6 +52,7 @@ class AllParts final : public Parts {
   const vm::Sandbox sandbox_;
   http::CurlClient http_;
   std::unique_ptr<vm::Disks> disks_;
+  std::unique_ptr<vm::Images> images_;
   std::unique_ptr<vm::Instances> instances_;
   std::unique_ptr<Importer> importer_;
   std::unique_ptr<s3::S3Service> s3_;

@@ -75,11 +75,12 @@ class Journey : public ::testing::Test {
     faults_ = FaultRules::Open(*database_).value();
     context_.emplace(Context{clock_, random_, log_, *database_, settings_, *faults_});
     disks_ = vm::Disks::Open(*context_, sandbox_).value();
+    images_ = vm::Images::Open(*context_).value();
     instances_ = vm::Instances::Open(*context_, sandbox_, *disks_, {.memory_mib_max = 256}).value();
     importer_ =
         Importer::Open(*context_, sandbox_, *disks_, *instances_, s3_, {.poll = milliseconds(20)})
             .value();
-    ec2_.emplace(World{*context_, *disks_, *instances_, *importer_});
+    ec2_.emplace(World{*context_, *disks_, *images_, *instances_, *importer_});
     ebs_ = ebs::EbsService::Open(*context_, *disks_).value();
     ASSERT_TRUE(disks_->Start());
     ASSERT_TRUE(instances_->Start());
@@ -91,6 +92,7 @@ class Journey : public ::testing::Test {
     ec2_.reset();
     importer_.reset();
     instances_.reset();
+    images_.reset();
     disks_.reset();
     context_.reset();
     faults_.reset();
@@ -266,6 +268,7 @@ class Journey : public ::testing::Test {
   std::unique_ptr<FaultRules> faults_;
   std::optional<Context> context_;
   std::unique_ptr<vm::Disks> disks_;
+  std::unique_ptr<vm::Images> images_;
   std::unique_ptr<vm::Instances> instances_;
   std::unique_ptr<Importer> importer_;
   std::optional<Ec2Service> ec2_;

@@ -24,6 +24,8 @@ struct Translation {
 constexpr std::array kTranslations = {
     Translation{"region.no_such_volume", "InvalidVolume.NotFound"},
     Translation{"region.no_such_snapshot", "InvalidSnapshot.NotFound"},
+    Translation{"region.no_such_image", "InvalidAMIID.NotFound"},
+    Translation{"region.image_name_taken", "InvalidAMIName.Duplicate"},
     Translation{"region.no_such_instance", "InvalidInstanceID.NotFound"},
     Translation{"region.no_such_task", "InvalidConversionTaskId"},
     Translation{"region.task_final", "DeleteConversionTaskError"},

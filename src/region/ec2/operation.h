@@ -14,6 +14,7 @@
 #include "region/core/query_protocol.h"
 #include "region/import/importer.h"
 #include "region/vm/disks.h"
+#include "region/vm/images.h"
 #include "region/vm/instances.h"
 #include "text/xml.h"
 
@@ -23,6 +24,7 @@ namespace vmferry::region::ec2 {
 struct World {
   Context& context;
   vm::Disks& disks;
+  vm::Images& images;
   vm::Instances& instances;
   Importer& importer;
 };

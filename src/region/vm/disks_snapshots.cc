@@ -8,6 +8,7 @@
 #include "region/vm/disk_rows.h"
 #include "region/vm/disks.h"
 #include "region/vm/ids.h"
+#include "region/vm/images.h"
 #include "region/vm/qmp.h"
 
 namespace vmferry::region::vm {
@@ -259,6 +260,13 @@ Result<void> Disks::DeleteSnapshot(std::string_view id) {
   }
   VMFERRY_RETURN_IF_ERROR(
       context_.database.WithTransaction([&](Transaction& transaction) -> Result<void> {
+        VMFERRY_ASSIGN_OR_RETURN(const std::optional<std::string> image,
+                                 Images::UserOf(transaction, id));
+        if (image) {
+          // EC2's words.
+          return Error(ErrorCode::kFailedPrecondition, "region.snapshot_in_use",
+                       fmt::format("The snapshot {} is currently in use by {}", id, *image));
+        }
         VMFERRY_ASSIGN_OR_RETURN(
             [[maybe_unused]] const std::int64_t changed,
             transaction.Execute("DELETE FROM vm_snapshots WHERE id = ?", {id}));
