@@ -45,8 +45,8 @@ ALLOWED = {
     "region/core": ["http", "sigv4", "sqlite", "text", "io", "codec", "sys", "base"],
     "region/blobs": ["region/core", "http", "sqlite", "text", "io", "codec", "sys", "base"],
     "region/vm": ["region/core", "http", "sqlite", "text", "io", "codec", "sys", "base"],
-    "region/import": ["region/core", "region/blobs", "region/vm", "http", "sqlite", "text", "io",
-                      "codec", "sys", "base"],
+    "region/import": ["region/core", "region/blobs", "region/vm", "http", "sigv4", "sqlite", "text",
+                      "io", "codec", "sys", "base"],
     **{f"region/{service}": ["region/core", "region/blobs", "region/vm", "region/import", "http",
                              "sigv4", "sqlite", "text", "io", "codec", "sys", "base"]
        for service in ("s3", "ec2", "ebs", "sts")},

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ImportInstance, DescribeConversionTasks, CancelConversionTask.
+// ImportInstance, ImportVolume, DescribeConversionTasks, CancelConversionTask.
 #include <fmt/format.h>
 
 #include <array>
@@ -17,23 +17,27 @@ namespace {
 constexpr std::uint64_t kVolumeGibMax = 16384;
 constexpr std::size_t kUrlMax = 8192;
 
-void WriteTask(const ConversionTask& task, text::XmlWriter& reply) {
-  reply.Element("conversionTaskId", task.id).Element("expirationTime", Time(task.expire_time));
-  reply.Open("importInstance");
-  reply.Open("volumes").Open("item");
+// The elements that both kinds of import have for their one disk.
+void WriteDisk(const ConversionTask& task, std::string_view description, text::XmlWriter& reply) {
   reply.Element("bytesConverted", std::to_string(task.bytes_converted))
       .Element("availabilityZone", task.zone);
+  if (!description.empty()) reply.Element("description", description);
   reply.Open("image")
       .Element("format", ImageFormatName(task.format))
       .Element("size", std::to_string(task.image_bytes))
       .Element("importManifestUrl", task.manifest_url)
       .Close();
-  if (!task.disk_description.empty()) reply.Element("description", task.disk_description);
   reply.Open("volume").Element("size", std::to_string(task.volume_gib));
   const bool volume_done = task.stage == TaskStage::kInstance;
   if (volume_done && task.state != TaskState::kCancelled) reply.Element("id", task.volume_id);
   reply.Close();
-  reply.Element("status", volume_done ? "completed" : TaskStateName(task.state));
+}
+
+void WriteInstance(const ConversionTask& task, text::XmlWriter& reply) {
+  reply.Open("importInstance").Open("volumes").Open("item");
+  WriteDisk(task, task.disk_description, reply);
+  reply.Element("status",
+                task.stage == TaskStage::kInstance ? "completed" : TaskStateName(task.state));
   const std::string disk_message = DiskMessage(task);
   if (!disk_message.empty()) reply.Element("statusMessage", disk_message);
   reply.Close().Close();
@@ -41,35 +45,53 @@ void WriteTask(const ConversionTask& task, text::XmlWriter& reply) {
   if (http::EqualsIgnoreCase(task.platform, "windows")) reply.Element("platform", "Windows");
   if (!task.description.empty()) reply.Element("description", task.description);
   reply.Close();
-  reply.Element("state", TaskStateName(task.state));
-  if (!task.message.empty()) reply.Element("statusMessage", task.message);
 }
 
-Result<ImportInstanceRequest> ReadDisk(const QueryParameters& parameters,
-                                       ImportInstanceRequest request) {
-  constexpr std::string_view kImage = "DiskImage.1.Image.";
-  VMFERRY_ASSIGN_OR_RETURN(const std::string format,
-                           Required(parameters, std::string(kImage) + "Format"));
+void WriteTask(const ConversionTask& task, const vm::TagMap& tags, text::XmlWriter& reply) {
+  reply.Element("conversionTaskId", task.id).Element("expirationTime", Time(task.expire_time));
+  if (task.instance_id.empty()) {
+    reply.Open("importVolume");
+    WriteDisk(task, task.description, reply);
+    reply.Close();
+  } else {
+    WriteInstance(task, reply);
+  }
+  reply.Element("state", TaskStateName(task.state));
+  // A volume has no message of its own: its progress is the task's.
+  const std::string progress = task.instance_id.empty() ? DiskMessage(task) : "";
+  const bool converting = progress.starts_with("Progress");
+  const std::string_view message = converting ? progress : task.message;
+  if (!message.empty()) reply.Element("statusMessage", message);
+  WriteTags(tags, reply);
+}
+
+// `prefix` stands before the parameters' names: "DiskImage.1.", or nothing.
+Result<ImportDiskRequest> ReadDisk(const QueryParameters& parameters, std::string_view prefix) {
+  const auto name = [&](std::string_view member) { return fmt::format("{}{}", prefix, member); };
+  ImportDiskRequest request;
+  VMFERRY_ASSIGN_OR_RETURN(const std::string format, Required(parameters, name("Image.Format")));
   VMFERRY_ASSIGN_OR_RETURN(request.format, ParseImageFormat(format));
   VMFERRY_ASSIGN_OR_RETURN([[maybe_unused]] const std::string bytes,
-                           Required(parameters, std::string(kImage) + "Bytes"));
-  VMFERRY_ASSIGN_OR_RETURN(request.image_bytes,
-                           Number(parameters, std::string(kImage) + "Bytes", 0));
+                           Required(parameters, name("Image.Bytes")));
+  VMFERRY_ASSIGN_OR_RETURN(request.image_bytes, Number(parameters, name("Image.Bytes"), 0));
+  if (request.image_bytes == 0) {
+    return Refuse("InvalidParameter", "Parameter disk-image-size=0 has an invalid format");
+  }
   VMFERRY_ASSIGN_OR_RETURN(request.manifest_url,
-                           Required(parameters, std::string(kImage) + "ImportManifestUrl"));
+                           Required(parameters, name("Image.ImportManifestUrl")));
   if (request.manifest_url.size() > kUrlMax) {
     return Refuse("InvalidParameterValue", "The ImportManifestUrl is too long");
   }
   VMFERRY_ASSIGN_OR_RETURN([[maybe_unused]] const std::string size,
-                           Required(parameters, "DiskImage.1.Volume.Size"));
-  VMFERRY_ASSIGN_OR_RETURN(request.volume_gib, Number(parameters, "DiskImage.1.Volume.Size", 0));
+                           Required(parameters, name("Volume.Size")));
+  VMFERRY_ASSIGN_OR_RETURN(request.volume_gib, Number(parameters, name("Volume.Size"), 0));
   if (request.volume_gib == 0 || request.volume_gib > kVolumeGibMax) {
     return Refuse("InvalidParameterValue",
                   fmt::format("Value ({}) for parameter Volume.Size is invalid. Expecting a value "
                               "between 1 and {}.",
                               request.volume_gib, kVolumeGibMax));
   }
-  request.disk_description = parameters.Get("DiskImage.1.Description");
+  request.description = parameters.Get(name("Description"));
   return request;
 }
 
@@ -133,13 +155,26 @@ Result<void> ImportInstance(World& world, const QueryParameters& parameters,
     return Refuse("InvalidParameterValue",
                   "Only instances with a single disk can be imported by ImportInstance");
   }
-  VMFERRY_ASSIGN_OR_RETURN(request, ReadDisk(parameters, std::move(request)));
+  VMFERRY_ASSIGN_OR_RETURN(request.disk, ReadDisk(parameters, "DiskImage.1."));
   VMFERRY_ASSIGN_OR_RETURN(request.instance, ReadLaunch(world, parameters));
   request.instance.platform = request.platform;
   request.description = parameters.Get("Description");
   VMFERRY_ASSIGN_OR_RETURN(const ConversionTask task, world.importer.ImportInstance(request));
   reply.Open("conversionTask");
-  WriteTask(task, reply);
+  WriteTask(task, {}, reply);
+  reply.Close();
+  return {};
+}
+
+Result<void> ImportVolume(World& world, const QueryParameters& parameters, text::XmlWriter& reply) {
+  VMFERRY_ASSIGN_OR_RETURN(const ImportDiskRequest request, ReadDisk(parameters, ""));
+  VMFERRY_ASSIGN_OR_RETURN(const std::string zone, Required(parameters, "AvailabilityZone"));
+  if (zone != world.context.settings.zone) {
+    return Refuse("InvalidZone.NotFound", fmt::format("The zone '{}' does not exist.", zone));
+  }
+  VMFERRY_ASSIGN_OR_RETURN(const ConversionTask task, world.importer.ImportVolume(request, zone));
+  reply.Open("conversionTask");
+  WriteTask(task, {}, reply);
   reply.Close();
   return {};
 }
@@ -160,10 +195,12 @@ Result<void> DescribeConversionTasks(World& world, const QueryParameters& parame
     tasks.push_back(std::move(task));
   }
   if (ids.empty()) tasks = world.importer.List();
+  const auto tags = world.disks.tags().OfAll("import-");
   reply.Open("conversionTasks");
   for (const ConversionTask& task : tasks) {
+    const auto tagged = tags.find(task.id);
     reply.Open("item");
-    WriteTask(task, reply);
+    WriteTask(task, tagged == tags.end() ? vm::TagMap() : tagged->second, reply);
     reply.Close();
   }
   reply.Close();
@@ -197,11 +234,15 @@ constexpr std::array<std::string_view, 16> kImportParameters = {
     "DiskImage.N.Image.ImportManifestUrl",
     "DiskImage.N.Volume.Size",
     "DiskImage.N.Description"};
+constexpr std::array<std::string_view, 6> kVolumeParameters = {
+    "AvailabilityZone",        "Description", "Image.Format", "Image.Bytes",
+    "Image.ImportManifestUrl", "Volume.Size"};
 constexpr std::array<std::string_view, 1> kDescribeParameters = {"ConversionTaskId.N"};
 constexpr std::array<std::string_view, 2> kCancelParameters = {"ConversionTaskId", "ReasonMessage"};
 
 constexpr std::array kOperations = {
     Operation{"ImportInstance", ImportInstance, kImportParameters},
+    Operation{"ImportVolume", ImportVolume, kVolumeParameters},
     Operation{"DescribeConversionTasks", DescribeConversionTasks, kDescribeParameters},
     Operation{"CancelConversionTask", CancelConversionTask, kCancelParameters},
 };

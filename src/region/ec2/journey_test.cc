@@ -324,6 +324,43 @@ TEST_F(Journey, StreamOptimisedVmdkArrivesAsItLeft) {
               expected);
 }
 
+TEST_F(Journey, VolumeArrivesWithoutAnInstance) {
+  const std::string disk = SmallDisk();
+  const std::map<std::string, std::string> request = {
+      {"Action", "ImportVolume"},
+      {"Version", "2016-11-15"},
+      {"AvailabilityZone", "us-east-1a"},
+      {"Description", "a volume"},
+      {"Image.Format", "RAW"},
+      {"Image.Bytes", std::to_string(disk.size())},
+      {"Image.ImportManifestUrl", Upload(disk, "RAW", 2, disk.size())},
+      {"Volume.Size", "2"}};
+  const XmlElement imported = Ok(request);
+  EXPECT_EQ(imported.TextAt("conversionTask/state"), "active");
+  EXPECT_EQ(imported.FindPath("conversionTask/importInstance"), nullptr);
+  EXPECT_EQ(imported.TextAt("conversionTask/importVolume/description"), "a volume");
+  EXPECT_TRUE(TaskId(imported).starts_with("import-vol-"));
+  const XmlElement done = Settled(TaskId(imported));
+  ASSERT_EQ(done.TextAt("state"), "completed") << done.TextAt("statusMessage");
+  EXPECT_EQ(done.TextAt("importVolume/bytesConverted"), std::to_string(disk.size()));
+  const std::string volume = done.TextAt("importVolume/volume/id");
+  const XmlElement described = Ok({{"Action", "DescribeVolumes"}, {"VolumeId.1", volume}});
+  EXPECT_EQ(described.TextAt("volumeSet/item/status"), "available");
+  EXPECT_EQ(described.TextAt("volumeSet/item/size"), "2");
+  EXPECT_EQ(Ok({{"Action", "DescribeInstances"}}).FindPath("reservationSet/item"), nullptr);
+  std::string expected = disk;
+  expected.resize(kReadBackBytes, '\0');
+  EXPECT_TRUE(ReadBack(Snapshot(volume), 2) == expected);
+
+  auto nothing = request;
+  nothing["Image.Bytes"] = "0";
+  EXPECT_EQ(Refused(nothing),
+            "InvalidParameter: Parameter disk-image-size=0 has an invalid format");
+  auto elsewhere = request;
+  elsewhere["AvailabilityZone"] = "us-east-1b";
+  EXPECT_EQ(Refused(elsewhere), "InvalidZone.NotFound: The zone 'us-east-1b' does not exist.");
+}
+
 TEST_F(Journey, DescriptorThatNamesAnotherFileIsRefused) {
   const std::string vmdk =
       "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n"

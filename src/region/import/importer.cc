@@ -63,52 +63,58 @@ Error NoSuchTask(std::string_view id) {
 }  // namespace
 
 Importer::Importer(Context& context, const vm::Sandbox& sandbox, vm::Disks& disks,
-                   vm::Instances& instances, http::Client& client, ImporterOptions options)
+                   vm::Instances& instances, Fetcher fetcher, ImporterOptions options)
     : context_(context),
       sandbox_(sandbox),
       disks_(disks),
       instances_(instances),
-      client_(client),
+      fetcher_(std::move(fetcher)),
       options_(options),
-      folder_(context.settings.folder / "import") {}
+      folder_(context.settings.folder / "import"),
+      queue_(context.clock, [this](const std::string& id, std::stop_token stop) {
+        const std::shared_ptr<Job> job = JobOf(id);
+        return job ? Step(*job, stop) : std::nullopt;
+      }) {}
 
-Importer::~Importer() {
-  for (std::jthread& worker : workers_) worker.request_stop();
-  changed_.notify_all();
-}
+Importer::~Importer() = default;
 
 Result<std::unique_ptr<Importer>> Importer::Open(Context& context, const vm::Sandbox& sandbox,
                                                  vm::Disks& disks, vm::Instances& instances,
                                                  http::Client& client, ImporterOptions options) {
   VMFERRY_RETURN_IF_ERROR(context.database.Migrate("import", kSchema));
-  std::unique_ptr<Importer> importer(
-      new Importer(context, sandbox, disks, instances, client, options));
+  VMFERRY_ASSIGN_OR_RETURN(RegionCredentials credentials,
+                           LoadOrMakeCredentials(context.settings.folder, context.random));
+  std::unique_ptr<Importer> importer(new Importer(context, sandbox, disks, instances,
+                                                  Fetcher(context, client, std::move(credentials)),
+                                                  options));
   VMFERRY_RETURN_IF_ERROR(sandbox.MakeShelf(importer->folder_));
   VMFERRY_ASSIGN_OR_RETURN(
       const std::vector<SqlRow> rows,
       context.database.WithTransaction([](Transaction& transaction) {
         return transaction.Query("SELECT * FROM import_tasks ORDER BY create_time, id");
       }));
+  const MutexLock lock(importer->mutex_);
   for (const SqlRow& row : rows) {
     auto job = std::make_shared<Job>();
     job->task = region::TaskOf(row);
     job->recorded = true;
+    if (!IsFinal(job->task.state)) importer->queue_.Put(job->task.id);
     importer->jobs_.emplace(job->task.id, std::move(job));
   }
   return importer;
 }
 
 Result<void> Importer::Start() {
-  for (std::size_t i = 0; i < options_.workers; ++i) {
-    workers_.emplace_back([this](std::stop_token stop) { Work(stop); });
-  }
+  queue_.Start(options_.workers);
   return {};
 }
 
-void Importer::Stop(const OpContext&) {
-  for (std::jthread& worker : workers_) worker.request_stop();
-  changed_.notify_all();
-  workers_.clear();  // joins
+void Importer::Stop(const OpContext&) { queue_.Stop(); }
+
+std::shared_ptr<Importer::Job> Importer::JobOf(std::string_view id) {
+  const MutexLock lock(mutex_);
+  const auto found = jobs_.find(id);
+  return found == jobs_.end() || !found->second->recorded ? nullptr : found->second;
 }
 
 std::int64_t Importer::Now() const {
@@ -117,25 +123,45 @@ std::int64_t Importer::Now() const {
       .count();
 }
 
+ConversionTask Importer::NewTask(const ImportDiskRequest& request, std::string_view id_prefix) {
+  return ConversionTask{.id = vm::NewTaskId(context_.random, id_prefix),
+                        .message = "Pending",
+                        .create_time = Now(),
+                        .expire_time = Now() + std::chrono::seconds(options_.patience).count(),
+                        .volume_id = vm::NewResourceId(context_.random, "vol-"),
+                        .format = request.format,
+                        .image_bytes = request.image_bytes,
+                        .manifest_url = request.manifest_url,
+                        .volume_gib = request.volume_gib};
+}
+
 Result<ConversionTask> Importer::ImportInstance(const ImportInstanceRequest& request) {
+  ConversionTask task = NewTask(request.disk, "import-i-");
+  task.instance_id = vm::NewResourceId(context_.random, "i-");
+  task.platform = request.platform;
+  task.description = request.description;
+  task.disk_description = request.disk.description;
+  task.zone = request.instance.zone;
+  vm::Instance instance = request.instance;
+  instance.id = task.instance_id;
+  instance.state = vm::InstanceState::kStopped;
+  instance.launch_time = task.create_time;
+  return Begin(task, &instance);
+}
+
+Result<ConversionTask> Importer::ImportVolume(const ImportDiskRequest& request,
+                                              std::string_view zone) {
+  ConversionTask task = NewTask(request, "import-vol-");
+  task.description = request.description;
+  task.zone = zone;
+  return Begin(task, nullptr);
+}
+
+Result<ConversionTask> Importer::Begin(const ConversionTask& task, const vm::Instance* instance) {
   auto job = std::make_shared<Job>();
-  job->task = ConversionTask{.id = vm::NewTaskId(context_.random, "import-i-"),
-                             .message = "Pending",
-                             .create_time = Now(),
-                             .expire_time = Now() + std::chrono::seconds(options_.patience).count(),
-                             .instance_id = vm::NewResourceId(context_.random, "i-"),
-                             .volume_id = vm::NewResourceId(context_.random, "vol-"),
-                             .platform = request.platform,
-                             .description = request.description,
-                             .disk_description = request.disk_description,
-                             .zone = request.instance.zone,
-                             .format = request.format,
-                             .image_bytes = request.image_bytes,
-                             .manifest_url = request.manifest_url,
-                             .volume_gib = request.volume_gib};
-  const ConversionTask task = job->task;
+  job->task = task;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto active = std::count_if(jobs_.begin(), jobs_.end(), [](const auto& entry) {
       return entry.second->task.state == TaskState::kActive;
     });
@@ -146,17 +172,14 @@ Result<ConversionTask> Importer::ImportInstance(const ImportInstanceRequest& req
     }
     jobs_.emplace(task.id, job);  // not run before it is recorded: see `recorded`
   }
-  vm::Instance instance = request.instance;
-  instance.id = task.instance_id;
-  instance.state = vm::InstanceState::kStopped;
-  instance.launch_time = task.create_time;
   Result<void> recorded =
       context_.database.WithTransaction([&](Transaction& transaction) -> Result<void> {
         VMFERRY_RETURN_IF_ERROR(Insert(transaction, task));
-        return vm::Instances::AddIn(transaction, instance, {});
+        if (instance == nullptr) return {};
+        return vm::Instances::AddIn(transaction, *instance, {});
       });
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (recorded) {
       job->recorded = true;
     } else {
@@ -165,13 +188,13 @@ Result<ConversionTask> Importer::ImportInstance(const ImportInstanceRequest& req
   }
   if (!recorded) return recorded.error();
   context_.log.Info("conversion task begun", {{"task", task.id}, {"instance", task.instance_id}});
-  changed_.notify_all();
+  queue_.Put(task.id);
   return task;
 }
 
 std::vector<ConversionTask> Importer::List() {
   std::vector<ConversionTask> tasks;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (const auto& [id, job] : jobs_) {
     if (job->recorded) tasks.push_back(job->task);
   }
@@ -179,20 +202,14 @@ std::vector<ConversionTask> Importer::List() {
 }
 
 Result<ConversionTask> Importer::Find(std::string_view id) {
-  const std::lock_guard lock(mutex_);
-  const auto found = jobs_.find(id);
-  if (found == jobs_.end() || !found->second->recorded) return NoSuchTask(id);
-  return found->second->task;
+  const std::shared_ptr<Job> job = JobOf(id);
+  if (!job) return NoSuchTask(id);
+  return TaskOf(*job);
 }
 
 Result<void> Importer::Cancel(std::string_view id, std::string_view reason) {
-  std::shared_ptr<Job> job;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = jobs_.find(id);
-    if (found == jobs_.end() || !found->second->recorded) return NoSuchTask(id);
-    job = found->second;
-  }
+  const std::shared_ptr<Job> job = JobOf(id);
+  if (!job) return NoSuchTask(id);
   VMFERRY_ASSIGN_OR_RETURN(const bool moved,
                            SetState(*job, TaskState::kActive, TaskState::kCancelling,
                                     reason.empty() ? "Cancelled by user" : reason));
@@ -201,18 +218,17 @@ Result<void> Importer::Cancel(std::string_view id, std::string_view reason) {
         ErrorCode::kFailedPrecondition, "region.task_final",
         fmt::format("the conversion task {} is {}", id, TaskStateName(TaskOf(*job).state)));
   }
-  job->stop.request_stop();
-  changed_.notify_all();
+  queue_.Interrupt(id);
   return {};
 }
 
 ConversionTask Importer::TaskOf(const Job& job) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return job.task;
 }
 
 void Importer::SetProgress(Job& job, std::uint64_t bytes_converted, int percent) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   job.task.bytes_converted = bytes_converted;
   job.task.convert_percent = percent;
 }
@@ -228,7 +244,7 @@ Result<void> Importer::SetStage(Job& job, TaskStage stage, std::uint64_t bytes_c
                                 {static_cast<int>(stage), bytes_converted, id}));
         return {};
       }));
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   job.task.stage = stage;
   job.task.bytes_converted = bytes_converted;
   return {};
@@ -245,7 +261,7 @@ Result<bool> Importer::SetState(Job& job, TaskState from, TaskState to, std::str
       }));
   if (changed == 0) return false;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     job.task.state = to;
     job.task.message = message;
   }
@@ -254,71 +270,42 @@ Result<bool> Importer::SetState(Job& job, TaskState from, TaskState to, std::str
   return true;
 }
 
-std::shared_ptr<Importer::Job> Importer::NextJob(std::stop_token stop) {
-  std::unique_lock lock(mutex_);
-  while (!stop.stop_requested()) {
-    const MonotonicTime now = context_.clock.MonotonicNow();
-    for (const auto& [id, job] : jobs_) {
-      const bool final =
-          job->task.state == TaskState::kCancelled || job->task.state == TaskState::kCompleted;
-      const bool due = now >= job->next || job->task.state == TaskState::kCancelling;
-      if (!job->recorded || job->busy || final || !due) continue;
-      job->busy = true;
-      return job;
-    }
-    changed_.wait_for(lock, stop, std::chrono::milliseconds(200), [] { return false; });
-  }
-  return nullptr;
-}
-
-void Importer::Work(std::stop_token stop) {
-  while (const std::shared_ptr<Job> job = NextJob(stop)) {
-    Step(*job, stop);
-    const std::lock_guard lock(mutex_);
-    job->busy = false;
-    job->next = context_.clock.MonotonicNow() + job->wait;
-  }
-}
-
-void Importer::Step(Job& job, std::stop_token stop) {
-  job.wait = std::chrono::milliseconds(0);
-  // The region's stop and the task's cancellation both end what is under way.
-  const std::stop_callback on_stop(stop, [&job] { job.stop.request_stop(); });
+std::optional<std::chrono::milliseconds> Importer::Step(Job& job, std::stop_token stop) {
+  constexpr std::chrono::milliseconds kAtOnce{0};
   if (TaskOf(job).state == TaskState::kActive) {
-    Result<Outcome> outcome = RunStage(job, {.stop = job.stop.get_token()});
+    Result<Outcome> outcome = RunStage(job, {.stop = stop});
     if (outcome) {
-      if (*outcome == Outcome::kWait) job.wait = options_.poll;
-      return;
+      if (*outcome == Outcome::kWait) return options_.poll;
+      return IsFinal(TaskOf(job).state) ? std::nullopt : std::optional(kAtOnce);
     }
-    if (stop.stop_requested()) return;  // begun again after the restart
+    // Cancelled: seen by the next step. The region stops: begun again after the restart.
+    if (stop.stop_requested()) return kAtOnce;
     const Error& error = outcome.error();
     const bool ours = error.reason() != "region.client_error";
     const std::string message =
         ours ? fmt::format("SERVER_ERROR: {}", error.ToString()) : error.message();
     const Result<bool> failed = SetState(job, TaskState::kActive, TaskState::kCancelling, message);
-    if (!failed) {
-      job.wait = options_.poll;
-      return;
-    }
+    if (!failed) return options_.poll;
   }
   const ConversionTask task = TaskOf(job);
-  if (task.state != TaskState::kCancelling) return;
+  if (task.state != TaskState::kCancelling) return std::nullopt;
   Result<void> cleaned = CleanUp(task);
   if (cleaned) {
     const Result<bool> ended =
         SetState(job, TaskState::kCancelling, TaskState::kCancelled, task.message);
-    if (!ended) cleaned = ended.error();
+    if (ended) return std::nullopt;
+    cleaned = ended.error();
   }
-  if (!cleaned) {
-    context_.log.Warn("conversion task not cleaned up",
-                      {{"task", task.id}, {"error", cleaned.error().ToString()}});
-    job.wait = options_.poll;
-  }
+  context_.log.Warn("conversion task not cleaned up",
+                    {{"task", task.id}, {"error", cleaned.error().ToString()}});
+  return options_.poll;
 }
 
 Result<void> Importer::CleanUp(const ConversionTask& task) {
   VMFERRY_RETURN_IF_ERROR(disks_.Purge(task.volume_id));
-  VMFERRY_RETURN_IF_ERROR(instances_.Forget(task.instance_id));
+  if (!task.instance_id.empty()) {
+    VMFERRY_RETURN_IF_ERROR(instances_.Forget(task.instance_id));
+  }
   std::error_code failure;
   std::filesystem::remove_all(WorkFolder(task.id), failure);
   if (failure) return sys::ErrnoError("remove", WorkFolder(task.id), failure.value());

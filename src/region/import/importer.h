@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Importer: the import service. From a manifest's URL it makes a volume and a stopped instance.
+// Importer: ImportInstance and ImportVolume. From a manifest's URL it makes a volume, for
+// ImportInstance with a stopped instance around it.
 //
 // It has worker threads of its own, since it fetches from its own server: a handler thread that
 // waited for an import could wait for itself. Tasks are durable: their stage is recorded, and after
@@ -10,33 +11,38 @@
 
 #pragma once
 
-#include <condition_variable>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "http/client.h"
 #include "region/core/context.h"
 #include "region/core/service.h"
+#include "region/import/fetch.h"
+#include "region/import/job_queue.h"
 #include "region/import/task.h"
 #include "region/vm/disks.h"
 #include "region/vm/instances.h"
 
 namespace vmferry::region {
 
-struct ImportInstanceRequest {
-  vm::Instance instance;  ///< id, state and times are set by the importer
-  std::string platform;
+/// Where a disk comes from and what it becomes.
+struct ImportDiskRequest {
   std::string description;
-  std::string disk_description;
   ImageFormat format = ImageFormat::kRaw;
   std::uint64_t image_bytes = 0;
   std::string manifest_url;
   std::uint64_t volume_gib = 0;
+};
+
+struct ImportInstanceRequest {
+  vm::Instance instance;  ///< id, state and times are set by the importer
+  std::string platform;
+  std::string description;
+  ImportDiskRequest disk;
 };
 
 struct ImporterOptions {
@@ -64,6 +70,8 @@ class Importer final : public Component {
   /// Records task and stopped instance and begins.
   /// Errors: kResourceExhausted region.too_many_tasks.
   Result<ConversionTask> ImportInstance(const ImportInstanceRequest& request);
+  /// The same for a volume in `zone`, without an instance.
+  Result<ConversionTask> ImportVolume(const ImportDiskRequest& request, std::string_view zone);
   std::vector<ConversionTask> List();
   /// Errors: kNotFound region.no_such_task.
   Result<ConversionTask> Find(std::string_view id);
@@ -76,11 +84,13 @@ class Importer final : public Component {
   enum class Outcome { kDone, kWait };
 
   Importer(Context& context, const vm::Sandbox& sandbox, vm::Disks& disks, vm::Instances& instances,
-           http::Client& client, ImporterOptions options);
+           Fetcher fetcher, ImporterOptions options);
 
-  void Work(std::stop_token stop);
-  std::shared_ptr<Job> NextJob(std::stop_token stop);
-  void Step(Job& job, std::stop_token stop);
+  ConversionTask NewTask(const ImportDiskRequest& request, std::string_view id_prefix);
+  /// Records the task and, unless it is null, its instance; then it runs.
+  Result<ConversionTask> Begin(const ConversionTask& task, const vm::Instance* instance);
+  std::optional<std::chrono::milliseconds> Step(Job& job, std::stop_token stop);
+  std::shared_ptr<Job> JobOf(std::string_view id);
   Result<Outcome> RunStage(Job& job, const OpContext& op);
   Result<Outcome> Download(Job& job, const OpContext& op);
   Result<Outcome> FetchManifest(Job& job, const OpContext& op);
@@ -104,15 +114,14 @@ class Importer final : public Component {
   const vm::Sandbox& sandbox_;
   vm::Disks& disks_;
   vm::Instances& instances_;
-  http::Client& client_;
+  const Fetcher fetcher_;
   const ImporterOptions options_;
   const std::filesystem::path folder_;
 
-  std::mutex mutex_;  // std's own: the wait cannot be annotated. Guards jobs_ and tasks in them.
-  std::condition_variable_any changed_;
-  // Shared with the worker that has it in hand.
-  std::map<std::string, std::shared_ptr<Job>, std::less<>> jobs_;
-  std::vector<std::jthread> workers_;  // last: joined before the rest goes
+  Mutex mutex_;
+  // Shared with the worker that has it in hand. The tasks in them are guarded, too.
+  std::map<std::string, std::shared_ptr<Job>, std::less<>> jobs_ VMFERRY_GUARDED_BY(mutex_);
+  JobQueue queue_;  // last: its threads end before the rest goes
 };
 
 }  // namespace vmferry::region

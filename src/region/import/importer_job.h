@@ -5,7 +5,6 @@
 #pragma once
 
 #include <optional>
-#include <stop_token>
 
 #include "region/import/importer.h"
 
@@ -15,16 +14,12 @@ struct Importer::Job {
   // Guarded by the importer's mutex.
   ConversionTask task;
   bool recorded = false;  ///< in the database; not shown and not run before
-  bool busy = false;      ///< a worker has it
-  MonotonicTime next = {};
 
-  // The worker's own while busy.
-  std::chrono::milliseconds wait{0};
+  // The worker's own.
   std::optional<Manifest> manifest;
   std::size_t parts_done = 0;
   std::uint64_t bytes_done = 0;
-
-  std::stop_source stop;
+  bool part_begun = false;  ///< something may lie already where the next part goes
 };
 
 }  // namespace vmferry::region

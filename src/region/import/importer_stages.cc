@@ -6,46 +6,12 @@
 
 #include "base/units.h"
 #include "region/import/importer_job.h"
-#include "region/import/local_url.h"
 #include "region/import/upload_gate.h"
 
 namespace vmferry::region {
 namespace {
 
-using std::chrono::minutes;
-
-constexpr minutes kRequestTime{30};  // a part may be a whole disk, but comes over loopback
 constexpr std::chrono::hours kConvertTime{12};
-
-// What the caller of ImportInstance did wrong; the message is the task's statusMessage.
-Error ClientError(std::string_view text) {
-  return Error(ErrorCode::kInvalidArgument, "region.client_error",
-               fmt::format("ClientError: {}", text));
-}
-
-// What an answer other than 200 means: wait, or give up.
-Result<void> CheckStatus(int status, std::string_view what) {
-  if (status == 403) {
-    return ClientError(
-        "Disk validation failed [We do not have access to the given resource. Reason 403 "
-        "Forbidden]");
-  }
-  if (status >= 400 && status < 500 && status != 404 && status != 408 && status != 429) {
-    return ClientError(fmt::format("{} cannot be read: HTTP status {}", what, status));
-  }
-  return {};
-}
-
-// Transport errors pass; what is too long, or cancelled, does not.
-Result<void> CheckTransport(const Error& error, std::string_view what) {
-  if (error.code() == ErrorCode::kUnavailable || error.code() == ErrorCode::kDeadlineExceeded) {
-    return {};
-  }
-  if (error.code() == ErrorCode::kResourceExhausted && error.reason() == "http.too_large") {
-    return ClientError(fmt::format("{} is longer than it may be", what));
-  }
-  return error;
-}
 
 // qemu-img's complaint in AWS's words where there are some.
 Error ConversionError(const Error& error, ImageFormat format) {
@@ -95,9 +61,11 @@ Result<Importer::Outcome> Importer::Download(Job& job, const OpContext& op) {
     VMFERRY_RETURN_IF_ERROR(sys::MakeFolders(work));
     job.parts_done = 0;
     job.bytes_done = 0;
+    job.part_begun = false;
   }
   VMFERRY_ASSIGN_OR_RETURN(const sys::File file,
                            sys::File::Open(work / "disk", sys::File::Mode::kCreate));
+  VMFERRY_RETURN_IF_ERROR(file.Truncate(job.manifest->size_bytes));
   while (job.parts_done < job.manifest->parts.size()) {
     const ManifestPart& part = job.manifest->parts[job.parts_done];
     VMFERRY_ASSIGN_OR_RETURN(const Outcome fetched, FetchPart(job, part, file, op));
@@ -113,17 +81,11 @@ Result<Importer::Outcome> Importer::Download(Job& job, const OpContext& op) {
 
 Result<Importer::Outcome> Importer::FetchManifest(Job& job, const OpContext& op) {
   const ConversionTask task = TaskOf(job);
-  auto request = LocalRequest(task.manifest_url, context_.settings);
-  if (!request) return ClientError(request.error().message());
-  const auto response = client_.Send(*request, {.response_limit_bytes = kManifestBytesMax},
-                                     op.WithDeadline(context_.clock.DeadlineIn(kRequestTime)));
-  if (!response) {
-    VMFERRY_RETURN_IF_ERROR(CheckTransport(response.error(), "The manifest"));
-    return Outcome::kWait;
-  }
-  VMFERRY_RETURN_IF_ERROR(CheckStatus(response->status, "The manifest"));
-  if (response->status != 200) return Outcome::kWait;
-  auto manifest = ParseManifest(response->body, context_.settings.strict);
+  VMFERRY_ASSIGN_OR_RETURN(const http::Request request, fetcher_.ForUrl(task.manifest_url));
+  VMFERRY_ASSIGN_OR_RETURN(const Fetcher::Text text,
+                           fetcher_.ReadText(request, "The manifest", kManifestBytesMax, op));
+  if (text.outcome != FetchOutcome::kDone) return Outcome::kWait;
+  auto manifest = ParseManifest(text.body, context_.settings.strict);
   if (!manifest) {
     return ClientError(fmt::format("InvalidManifest: {}", manifest.error().message()));
   }
@@ -137,9 +99,7 @@ Result<Importer::Outcome> Importer::FetchManifest(Job& job, const OpContext& op)
     return ClientError("InvalidManifest: size or volume-size is not that of the request");
   }
   for (const ManifestPart& part : manifest->parts) {
-    if (auto allowed = LocalRequest(part.get_url, context_.settings); !allowed) {
-      return ClientError(allowed.error().message());
-    }
+    if (auto allowed = fetcher_.ForUrl(part.get_url); !allowed) return allowed.error();
   }
   job.manifest = std::move(*manifest);
   return Outcome::kDone;
@@ -147,33 +107,26 @@ Result<Importer::Outcome> Importer::FetchManifest(Job& job, const OpContext& op)
 
 Result<Importer::Outcome> Importer::FetchPart(Job& job, const ManifestPart& part,
                                               const sys::File& file, const OpContext& op) {
-  VMFERRY_ASSIGN_OR_RETURN(const http::Request request,
-                           LocalRequest(part.get_url, context_.settings));
+  VMFERRY_ASSIGN_OR_RETURN(const http::Request request, fetcher_.ForUrl(part.get_url));
   const std::string what = fmt::format("Part {}", part.index);
-  std::uint64_t received = 0;
-  const auto response =
-      client_.Send(request,
-                   {.response_limit_bytes = part.length_bytes,
-                    .sink = [&](std::span<const std::byte> data) -> Result<void> {
-                      if (data.size() > part.length_bytes - received) {
-                        return ClientError(fmt::format("{} is longer than its byte-range", what));
-                      }
-                      VMFERRY_RETURN_IF_ERROR(file.WriteAt(part.start_bytes + received, data));
-                      received += data.size();
-                      SetProgress(job, job.bytes_done + received, -1);
-                      return {};
-                    }},
-                   op.WithDeadline(context_.clock.DeadlineIn(kRequestTime)));
-  if (!response) {
-    VMFERRY_RETURN_IF_ERROR(CheckTransport(response.error(), what));
-    return Outcome::kWait;
-  }
-  VMFERRY_RETURN_IF_ERROR(CheckStatus(response->status, what));
-  if (response->status != 200) return Outcome::kWait;
-  if (received != part.length_bytes) {
+  const bool fresh = !std::exchange(job.part_begun, true);
+  VMFERRY_ASSIGN_OR_RETURN(const Fetcher::Body body,
+                           fetcher_.ToFile(request, what,
+                                           {.file = file,
+                                            .offset_bytes = part.start_bytes,
+                                            .limit_bytes = part.length_bytes,
+                                            .fresh = fresh,
+                                            .progress =
+                                                [&](std::uint64_t received) {
+                                                  SetProgress(job, job.bytes_done + received, -1);
+                                                }},
+                                           op));
+  if (body.outcome != FetchOutcome::kDone) return Outcome::kWait;
+  if (body.bytes != part.length_bytes) {
     return ClientError(
-        fmt::format("{} has {} bytes, its byte-range {}", what, received, part.length_bytes));
+        fmt::format("{} has {} bytes, its byte-range {}", what, body.bytes, part.length_bytes));
   }
+  job.part_begun = false;
   return Outcome::kDone;
 }
 
@@ -241,11 +194,11 @@ Result<Importer::Outcome> Importer::Finish(Job& job) {
   const ConversionTask task = TaskOf(job);
   VMFERRY_RETURN_IF_ERROR(CheckFault("import.instance"));
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (job.task.state == TaskState::kActive) job.task.message = "Progress: 6%";
   }
   VMFERRY_ASSIGN_OR_RETURN(const vm::Volume volume, disks_.FindVolume(task.volume_id));
-  if (volume.state == vm::VolumeState::kAvailable) {
+  if (!task.instance_id.empty() && volume.state == vm::VolumeState::kAvailable) {
     VMFERRY_RETURN_IF_ERROR(disks_.Attach(volume.id, task.instance_id, "/dev/sda1", true));
   }
   VMFERRY_ASSIGN_OR_RETURN(const bool completed,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ConversionTask: what DescribeConversionTasks tells about one ImportInstance, and how it moves.
+// ConversionTask: what DescribeConversionTasks tells about one ImportInstance or ImportVolume, and
+// how it moves.
 
 #pragma once
 
@@ -22,6 +23,9 @@ enum class TaskState : std::uint8_t {
 /// "active", "cancelling", "cancelled", "completed".
 std::string_view TaskStateName(TaskState state);
 bool MayFollow(TaskState from, TaskState to);
+inline bool IsFinal(TaskState state) {
+  return state == TaskState::kCancelled || state == TaskState::kCompleted;
+}
 
 /// How far an active task is. After a restart the stage is begun again. Never renumber.
 enum class TaskStage : std::uint8_t {
@@ -31,15 +35,15 @@ enum class TaskStage : std::uint8_t {
 };
 
 struct ConversionTask {
-  std::string id;  ///< "import-i-" and 8 characters
+  std::string id;  ///< "import-i-" or "import-vol-" and 8 characters
   TaskState state = TaskState::kActive;
   TaskStage stage = TaskStage::kDownload;
   std::string message;           ///< statusMessage of the task; for failures "ClientError: ..."
   std::int64_t create_time = 0;  ///< seconds since the epoch
   std::int64_t expire_time = 0;  ///< an upload not complete by then is given up
-  std::string instance_id;
-  std::string volume_id;  ///< shown once the volume exists
-  std::string platform;   ///< as requested: "Windows", "Linux"
+  std::string instance_id;       ///< empty: ImportVolume
+  std::string volume_id;         ///< shown once the volume exists
+  std::string platform;          ///< as requested: "Windows", "Linux"
   std::string description;
   std::string disk_description;
   std::string zone;
