@@ -49,7 +49,7 @@ ALLOWED = {
                       "io", "codec", "sys", "base"],
     **{f"region/{service}": ["region/core", "region/blobs", "region/vm", "region/import", "http",
                              "sigv4", "sqlite", "text", "io", "codec", "sys", "base"]
-       for service in ("s3", "ec2", "ebs", "sts")},
+       for service in ("s3", "ec2", "ebs", "sts", "iam")},
     # The one room that knows every service: it starts and stops the region.
     "region/control": ["region/*", "http", "sigv4", "sqlite", "text", "io", "codec", "sys", "base"],
     "cli": ["migration", "transfer", "proof", "guest", "image", "text", "sys", "base"],

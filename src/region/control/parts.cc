@@ -4,6 +4,7 @@
 #include "http/curl_client.h"
 #include "region/ebs/service.h"
 #include "region/ec2/service.h"
+#include "region/iam/service.h"
 #include "region/import/importer.h"
 #include "region/s3/service.h"
 #include "region/sts/service.h"
@@ -18,7 +19,7 @@ namespace {
 class AllParts final : public Parts {
  public:
   explicit AllParts(Context& context)
-      : sandbox_(vm::Sandbox::ForThisProcess()), http_(context.clock, {}), sts_(context) {}
+      : sandbox_(vm::Sandbox::ForThisProcess()), http_(context.clock, {}) {}
 
   Result<void> Open(Context& context) {
     VMFERRY_ASSIGN_OR_RETURN(disks_, vm::Disks::Open(context, sandbox_));
@@ -28,12 +29,16 @@ class AllParts final : public Parts {
                              Importer::Open(context, sandbox_, *disks_, *instances_, http_, {}));
     VMFERRY_ASSIGN_OR_RETURN(s3_, s3::S3Service::Open(context));
     VMFERRY_ASSIGN_OR_RETURN(ebs_, ebs::EbsService::Open(context, *disks_));
+    VMFERRY_ASSIGN_OR_RETURN(sts_, sts::StsService::Open(context));
+    VMFERRY_ASSIGN_OR_RETURN(iam_, iam::IamService::Open(context));
     ec2_ = std::make_unique<ec2::Ec2Service>(
         ec2::World{context, *disks_, *images_, *instances_, *importer_});
     return {};
   }
 
-  std::vector<Service*> Services() override { return {s3_.get(), ec2_.get(), ebs_.get(), &sts_}; }
+  std::vector<Service*> Services() override {
+    return {s3_.get(), ec2_.get(), ebs_.get(), sts_.get(), iam_.get()};
+  }
 
   // Instances adopt their processes before imports go on; they stop last but for the disks.
   std::vector<Component*> Components() override {
@@ -58,7 +63,8 @@ class AllParts final : public Parts {
   std::unique_ptr<s3::S3Service> s3_;
   std::unique_ptr<ebs::EbsService> ebs_;
   std::unique_ptr<ec2::Ec2Service> ec2_;
-  sts::StsService sts_;
+  std::unique_ptr<sts::StsService> sts_;
+  std::unique_ptr<iam::IamService> iam_;
 };
 
 }  // namespace

@@ -44,9 +44,10 @@ class ShiftedClock final : public sys::Clock {
 std::string CodeOf(const http::Response& response) {
   const auto document = text::ParseXml(response.body);
   if (!document) return std::to_string(response.status);
-  const std::string code = document->TextAt("Code");
-  return std::to_string(response.status) + " " +
-         (code.empty() ? document->TextAt("Error/Code") : code);
+  std::string code = document->TextAt("Code");                     // S3
+  if (code.empty()) code = document->TextAt("Error/Code");         // STS, IAM
+  if (code.empty()) code = document->TextAt("Errors/Error/Code");  // EC2
+  return std::to_string(response.status) + " " + code;
 }
 
 class RegionTest : public ::testing::Test {
@@ -166,8 +167,92 @@ TEST_F(RegionTest, AnswersGetCallerIdentity) {
   EXPECT_EQ(answer.status, 200);
   EXPECT_EQ(text::ParseXml(answer.body)->TextAt("GetCallerIdentityResult/Account"),
             region_->credentials().account_id);
-  EXPECT_EQ(CodeOf(Send({.method = "POST", .body = "Action=AssumeRole", .service = "sts"})),
+  EXPECT_EQ(CodeOf(Send({.method = "POST", .body = "Action=GetAccessKeyInfo", .service = "sts"})),
             "501 NotImplemented");
+}
+
+TEST_F(RegionTest, KeepsTheRoleOfTheImportService) {
+  const auto ask = [&](const std::string& form) {
+    return Send({.method = "POST", .body = form + "&Version=2010-05-08", .service = "iam"});
+  };
+  const std::string trust = http::PercentEncode(
+      R"({"Statement": {"Effect": "Allow", "Principal": {"Service": "vmie.amazonaws.com"},)"
+      R"("Action": "sts:AssumeRole"}})");
+  const std::string policy = http::PercentEncode(
+      R"({"Statement": {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}})");
+  const std::string create = "Action=CreateRole&RoleName=vmimport&AssumeRolePolicyDocument=";
+  EXPECT_EQ(CodeOf(ask("Action=GetRole&RoleName=vmimport")), "404 NoSuchEntity");
+  EXPECT_EQ(CodeOf(ask(create + "%7B")), "400 MalformedPolicyDocument");
+  const http::Response made = ask(create + trust);
+  EXPECT_EQ(made.status, 200) << made.body;
+  EXPECT_EQ(CodeOf(ask(create + trust)), "409 EntityAlreadyExists");
+  const std::string put = "Action=PutRolePolicy&RoleName=vmimport&PolicyName=p&PolicyDocument=";
+  EXPECT_EQ(CodeOf(ask(put + "%7B%7D")), "400 MalformedPolicyDocument");
+  EXPECT_EQ(ask(put + policy).status, 200);
+  const http::Response got = ask("Action=GetRolePolicy&RoleName=vmimport&PolicyName=p");
+  EXPECT_EQ(text::ParseXml(got.body)->TextAt("GetRolePolicyResult/PolicyDocument"), policy);
+  EXPECT_EQ(CodeOf(ask("Action=DeleteRole&RoleName=vmimport")), "409 DeleteConflict");
+  EXPECT_EQ(ask("Action=DeleteRolePolicy&RoleName=vmimport&PolicyName=p").status, 200);
+  EXPECT_EQ(CodeOf(ask("Action=DeleteRolePolicy&RoleName=vmimport&PolicyName=p")),
+            "404 NoSuchEntity");
+  EXPECT_EQ(ask("Action=DeleteRole&RoleName=vmimport").status, 200);
+  EXPECT_EQ(CodeOf(ask("Action=CreateUser&UserName=x")), "501 NotImplemented");
+}
+
+TEST_F(RegionTest, SessionsOfARoleWorkUntilTheyExpire) {
+  const std::string arn = "arn:aws:iam::" + region_->credentials().account_id + ":role/r";
+  const std::string trust = http::PercentEncode(
+      R"({"Statement": {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole",)"
+      R"("Condition": {"StringEquals": {"sts:ExternalId": "id"}}}})");
+  Send({.method = "POST",
+        .body = "Action=CreateRole&RoleName=r&AssumeRolePolicyDocument=" + trust,
+        .service = "iam"});
+  const std::string assume = "Action=AssumeRole&RoleSessionName=me&DurationSeconds=900&RoleArn=" +
+                             http::PercentEncode(arn);
+  EXPECT_EQ(CodeOf(Send({.method = "POST", .body = assume, .service = "sts"})), "403 AccessDenied");
+  const http::Response answer =
+      Send({.method = "POST", .body = assume + "&ExternalId=id", .service = "sts"});
+  ASSERT_EQ(answer.status, 200) << answer.body;
+  const auto document = text::ParseXml(answer.body);
+  const auto text = [&](const std::string& name) {
+    return document->TextAt("AssumeRoleResult/Credentials/" + name);
+  };
+  credentials_.access_key_id = text("AccessKeyId");
+  credentials_.secret_access_key = Secret(text("SecretAccessKey"));
+  EXPECT_EQ(CodeOf(Send({})), "403 InvalidAccessKeyId");  // without its token
+  credentials_.session_token = Secret(text("SessionToken"));
+  EXPECT_EQ(Send({}).status, 200);
+  const http::Response who =
+      Send({.method = "POST", .body = "Action=GetCallerIdentity", .service = "sts"});
+  EXPECT_TRUE(text::ParseXml(who.body)
+                  ->TextAt("GetCallerIdentityResult/Arn")
+                  .ends_with(":assumed-role/r/me"));
+  ASSERT_EQ(Send({.method = "PUT", .path = "/bucket"}).status, 200);
+  Ask url{.path = "/bucket"};
+  url.query = PresignedQuery(url, seconds(3600));
+  EXPECT_EQ(Get(Unsigned(url)).status, 200);
+
+  const Secret token = credentials_.session_token;
+  credentials_.session_token = Secret(std::string(token.Expose()).replace(50, 1, "-"));
+  EXPECT_EQ(CodeOf(Send({})), "400 InvalidToken");
+  credentials_.session_token = token;
+  credentials_.secret_access_key = Secret("wrong");
+  EXPECT_EQ(CodeOf(Send({})), "403 SignatureDoesNotMatch");
+  credentials_.secret_access_key = Secret(text("SecretAccessKey"));
+
+  clock_.shift = seconds(901);
+  EXPECT_EQ(CodeOf(Get(Unsigned(url))), "400 ExpiredToken");
+  EXPECT_EQ(CodeOf(Send({.signed_ago = seconds(-901)})), "400 ExpiredToken");
+  EXPECT_EQ(CodeOf(Send({.method = "POST",
+                         .body = "Action=GetCallerIdentity",
+                         .service = "sts",
+                         .signed_ago = seconds(-901)})),
+            "403 ExpiredToken");
+  EXPECT_EQ(CodeOf(Send({.method = "POST",
+                         .body = "Action=DescribeRegions&Version=2016-11-15",
+                         .service = "ec2",
+                         .signed_ago = seconds(-901)})),
+            "400 RequestExpired");
 }
 
 TEST_F(RegionTest, PresignedUrlsWorkForTheirMethodAndTimeOnly) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/units.h"
+#include "region/core/session_token.h"
 
 namespace vmferry::region {
 namespace {
@@ -90,6 +91,19 @@ const std::vector<Words>& AllWords() {
        {400, "RequestExpired", "Request has expired.", {}},
        {403, "SignatureDoesNotMatch", "Signature expired", {}},
        {403, "InvalidSignatureException", "Signature expired", {}}},
+      {AuthFault::kBadToken,
+       {400, "InvalidToken", "The provided token is malformed or otherwise invalid.", {}},
+       {401, "AuthFailure", "AWS was not able to validate the provided access credentials", {}},
+       {403, "InvalidClientTokenId", "The security token included in the request is invalid.", {}},
+       {403,
+        "UnrecognizedClientException",
+        "The security token included in the request is invalid.",
+        {}}},
+      {AuthFault::kExpiredToken,
+       {400, "ExpiredToken", "The provided token has expired.", {}},
+       {400, "RequestExpired", "Request has expired.", {}},
+       {403, "ExpiredToken", "The security token included in the request is expired", {}},
+       {403, "ExpiredTokenException", "The security token included in the request is expired", {}}},
       {AuthFault::kHeadersNotSigned,
        {403, "AccessDenied", "There were headers present in the request which were not signed", {}},
        {403,
@@ -204,15 +218,38 @@ sigv4::Options SigningOptionsFor(std::string_view service) {
   return service == "s3" ? sigv4::S3Options() : sigv4::Options{};
 }
 
-std::optional<Refusal> CheckClaim(const sigv4::Claim& claim, const RegionCredentials& credentials,
-                                  const std::vector<NameValue>& headers, const AuthRules& rules) {
+std::optional<Refusal> FindSigner(const sigv4::Claim& claim, const RegionCredentials& account,
+                                  const AuthRules& rules, RegionCredentials& signer) {
   const std::string& service = claim.scope.service;
-  if (claim.access_key_id != credentials.access_key_id) {
+  signer = account;
+  const bool own = claim.access_key_id == account.access_key_id;
+  if (own && claim.session_token.empty()) return std::nullopt;
+  if (claim.session_token.empty()) {
     Refusal refusal = RefusalFor(service, AuthFault::kUnknownKey);
     refusal.details = {{"AWSAccessKeyId", claim.access_key_id}};
     return refusal;
   }
-  if (claim.scope.region != rules.region_name) {
+  const auto session = OpenSession(account, claim.session_token);
+  if (!session || session->access_key_id != claim.access_key_id) {
+    Refusal refusal = RefusalFor(service, AuthFault::kBadToken);
+    if (service == "s3") refusal.details = {{"Token-0", claim.session_token}};
+    return refusal;
+  }
+  if (session->expires <= rules.now) {
+    Refusal refusal = RefusalFor(service, AuthFault::kExpiredToken);
+    if (service == "s3") refusal.details = {{"Token-0", claim.session_token}};
+    return refusal;
+  }
+  signer.access_key_id = session->access_key_id;
+  signer.secret_access_key = session->secret_access_key;
+  return std::nullopt;
+}
+
+std::optional<Refusal> CheckClaim(const sigv4::Claim& claim, const std::vector<NameValue>& headers,
+                                  const AuthRules& rules) {
+  const std::string& service = claim.scope.service;
+  const bool global = rules.global_endpoint && claim.scope.region == "us-east-1";
+  if (claim.scope.region != rules.region_name && !global) {
     Refusal refusal = RefusalFor(service, AuthFault::kWrongRegion);
     if (service == "s3") {
       refusal.message = fmt::format(
@@ -225,10 +262,6 @@ std::optional<Refusal> CheckClaim(const sigv4::Claim& claim, const RegionCredent
   }
   if (claim.scope.date != std::string_view(claim.amz_date).substr(0, 8)) {
     return RefusalFor(service, AuthFault::kMalformed, "the dates of scope and request differ");
-  }
-  if (!claim.session_token.empty()) {
-    return Refusal{
-        400, "InvalidToken", "The provided token is malformed or otherwise invalid.", {}};
   }
   if (auto refusal = CheckTime(claim, rules)) return refusal;
   return CheckSignedHeaders(claim, headers);

@@ -31,6 +31,8 @@ enum class AuthFault {
   kSkewed,
   kNotYetValid,
   kExpired,
+  kBadToken,      ///< the session token is not one of this region
+  kExpiredToken,  ///< the session is over
   kHeadersNotSigned,
   kHashMissing,
   kWrongSignature,
@@ -47,13 +49,22 @@ struct Refusal {
 struct AuthRules {
   std::string region_name;
   WallTime now;
+  /// On the global endpoint of its service, which is signed for us-east-1 in any region.
+  bool global_endpoint = false;
 };
 
-/// Checks everything but the signature itself: key, scope, time, what is signed.
+/// Finds the secret that a claim is to be checked with: the account's own, or that of the session
+/// whose token came along. `signer` is what CheckSignature takes.
 ///
-/// Shape: nothing when all is well. `x_amz_headers` are the request's header names in lower case.
-std::optional<Refusal> CheckClaim(const sigv4::Claim& claim, const RegionCredentials& credentials,
-                                  const std::vector<NameValue>& headers, const AuthRules& rules);
+/// Shape: nothing when all is well.
+std::optional<Refusal> FindSigner(const sigv4::Claim& claim, const RegionCredentials& account,
+                                  const AuthRules& rules, RegionCredentials& signer);
+
+/// Checks everything but key and signature: scope, time, what is signed.
+///
+/// Shape: nothing when all is well. `headers` have names in lower case.
+std::optional<Refusal> CheckClaim(const sigv4::Claim& claim, const std::vector<NameValue>& headers,
+                                  const AuthRules& rules);
 
 /// Checks the signature. `payload_hash` is the hash that the signer used.
 std::optional<Refusal> CheckSignature(const sigv4::Claim& claim, const sigv4::RequestView& request,

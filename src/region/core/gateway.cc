@@ -8,6 +8,7 @@
 #include "codec/text_codec.h"
 #include "http/message.h"
 #include "region/core/aws_chunked.h"
+#include "region/core/host_name.h"
 #include "region/core/payload_spool.h"
 #include "region/core/request_ids.h"
 
@@ -51,9 +52,8 @@ bool ParseQuery(std::string_view query, std::vector<NameValue>& out) {
 }
 
 /// The dialect in which to refuse a request that names no service.
-std::string_view GuessService(const Call& call) {
-  const std::string_view of_host = ServiceOfHost(call.host);
-  if (!of_host.empty()) return of_host;
+std::string GuessService(const Call& call, const HostName& host) {
+  if (!host.service.empty()) return host.service;
   if (call.path == "/" && call.method == "POST") return "ec2";
   if (call.path == "/" && call.FindQuery("Action") != nullptr) return "ec2";
   if (call.raw_path.starts_with("/snapshots")) return "ebs";
@@ -65,17 +65,6 @@ bool IsHexSha256(std::string_view text) {
 }
 
 }  // namespace
-
-std::string_view ServiceOfHost(std::string_view host) {
-  host = host.substr(0, host.find(':'));
-  if (!host.ends_with(".amazonaws.com")) return "";
-  static constexpr std::string_view kNames[] = {"ec2", "s3", "ebs", "sts", "iam"};
-  for (const std::string_view name : kNames) {
-    const std::string with_dot = std::string(name) + ".";
-    if (host.starts_with(with_dot)) return name;
-  }
-  return host.find(".s3.") != host.npos || host.find(".s3-") != host.npos ? "s3" : "";
-}
 
 /// One request on its way through the gateway.
 class GatewayExchange final : public http::Exchange {
@@ -117,7 +106,9 @@ class GatewayExchange final : public http::Exchange {
   Call call_;
   std::string raw_query_;
   std::vector<sigv4::Header> raw_headers_;
+  HostName host_;
   sigv4::Claim claim_;
+  RegionCredentials signer_;    // whose secret the signature is checked with
   std::string claimed_hash_;    // what the signer used; empty: the hash of the body, known later
   bool streaming_ = false;      // aws-chunked
   Service* service_ = nullptr;  // also set when refused, to find the words
@@ -147,10 +138,11 @@ void GatewayExchange::ReadHead(http::RequestHead& head) {
     call_.headers.emplace_back(LowerCase(name), value);
   }
   if (const std::string* host = call_.FindHeader("host")) call_.host = *host;
+  host_ = ParseHost(call_.host);
   const auto decoded = http::PercentDecode(path);
   const bool readable = decoded.has_value() && ParseQuery(query, call_.query);
   if (decoded) call_.path = *decoded;
-  call_.service = std::string(GuessService(call_));
+  call_.service = GuessService(call_, host_);
   service_ = gateway_.FindService(call_.service);
   call_.request_id = MakeRequestId(gateway_.context_.random, call_.service);
   if (!readable || !call_.raw_path.starts_with('/')) {
@@ -177,9 +169,8 @@ bool GatewayExchange::Authenticate() {
   claim_ = std::move(claim).value();
   call_.presigned = claim_.query_form;
   call_.access_key_id = claim_.access_key_id;
-  const std::string_view of_host = ServiceOfHost(call_.host);
-  if (!of_host.empty() && of_host != claim_.scope.service) {
-    return Refuse(RefusalFor(of_host, AuthFault::kWrongService));
+  if (!host_.service.empty() && host_.service != claim_.scope.service) {
+    return Refuse(RefusalFor(host_.service, AuthFault::kWrongService));
   }
   service_ = gateway_.FindService(claim_.scope.service);
   if (service_ == nullptr) {
@@ -190,9 +181,15 @@ bool GatewayExchange::Authenticate() {
     call_.service = claim_.scope.service;
     call_.request_id = MakeRequestId(gateway_.context_.random, call_.service);
   }
-  const AuthRules rules = {gateway_.context_.settings.region_name,
-                           gateway_.context_.clock.WallNow()};
-  if (auto refusal = CheckClaim(claim_, gateway_.credentials_, call_.headers, rules)) {
+  // IAM has one endpoint for all regions; STS has one beside those of the regions.
+  const AuthRules rules = {
+      gateway_.context_.settings.region_name, gateway_.context_.clock.WallNow(),
+      call_.service == "iam" ||
+          (call_.service == "sts" && host_.service == "sts" && host_.region.empty())};
+  if (auto refusal = FindSigner(claim_, gateway_.credentials_, rules, signer_)) {
+    return Refuse(*std::move(refusal));
+  }
+  if (auto refusal = CheckClaim(claim_, call_.headers, rules)) {
     return Refuse(*std::move(refusal));
   }
   return ReadPayloadHash();
@@ -219,7 +216,7 @@ bool GatewayExchange::ReadPayloadHash() {
     }
   }
   if (claimed_hash_.empty()) return true;  // known when the body is
-  if (auto refusal = CheckSignature(claim_, View(claimed_hash_), gateway_.credentials_)) {
+  if (auto refusal = CheckSignature(claim_, View(claimed_hash_), signer_)) {
     return Refuse(*std::move(refusal));
   }
   return true;
@@ -228,7 +225,7 @@ bool GatewayExchange::ReadPayloadHash() {
 void GatewayExchange::PreparePayload(std::optional<std::uint64_t> content_length) {
   if (content_length == 0U && !streaming_ && claimed_hash_.empty()) {
     claimed_hash_ = std::string(sigv4::kEmptyPayloadHash);
-    if (auto refusal = CheckSignature(claim_, View(claimed_hash_), gateway_.credentials_)) {
+    if (auto refusal = CheckSignature(claim_, View(claimed_hash_), signer_)) {
       Refuse(*std::move(refusal));
       return;
     }
@@ -268,7 +265,7 @@ void GatewayExchange::WantChecksums() {
 std::optional<ChunkSigning> GatewayExchange::SigningOfChunks() const {
   if (claimed_hash_.starts_with("STREAMING-UNSIGNED")) return std::nullopt;
   ChunkSigning signing;
-  signing.signing_key = sigv4::SigningKey(gateway_.credentials_.secret_access_key, claim_.scope);
+  signing.signing_key = sigv4::SigningKey(signer_.secret_access_key, claim_.scope);
   signing.amz_date = claim_.amz_date;
   signing.scope = claim_.scope;
   signing.seed_signature = claim_.signature;
@@ -315,7 +312,7 @@ bool GatewayExchange::FinishPayload() {
   const std::string computed =
       codec::HexEncode(std::as_bytes(std::span(call_.payload.digests.sha256)));
   if (claimed_hash_.empty()) {
-    if (auto refusal = CheckSignature(claim_, View(computed), gateway_.credentials_)) {
+    if (auto refusal = CheckSignature(claim_, View(computed), signer_)) {
       return Refuse(*std::move(refusal));
     }
   } else if (IsHexSha256(claimed_hash_) && computed != claimed_hash_) {

@@ -44,7 +44,4 @@ class Gateway final : public http::Handler {
   const std::vector<Service*> services_;
 };
 
-/// "s3", "ec2"... for a Host of AWS's form (with or without a port), else "".
-std::string_view ServiceOfHost(std::string_view host);
-
 }  // namespace vmferry::region

@@ -75,7 +75,8 @@ TEST_F(RoleStoreTest, BoundsPoliciesWithoutTheirBlanks) {
   AddVmimport();
   EXPECT_TRUE(store_->PutPolicy("vmimport", "p", "{ \"a\" : 1 }", 7));
   EXPECT_TRUE(store_->PutPolicy("vmimport", "p", "{\n\"a\" : 2 }", 7));
-  EXPECT_EQ(store_->PutPolicy("vmimport", "q", "{}", 7).error().reason(), "region.policies_too_long");
+  EXPECT_EQ(store_->PutPolicy("vmimport", "q", "{}", 7).error().reason(),
+            "region.policies_too_long");
 }
 
 TEST_F(RoleStoreTest, TellsWhoMayAssumeIt) {

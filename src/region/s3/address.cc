@@ -4,27 +4,13 @@
 #include <algorithm>
 #include <array>
 
+#include "region/core/host_name.h"
+
 namespace vmferry::region::s3 {
 namespace {
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 bool IsLowerOrDigit(char c) { return (c >= 'a' && c <= 'z') || IsDigit(c); }
-
-/// The bucket that a Host names, or "".
-std::string_view BucketOfHost(std::string_view host) {
-  host = host.substr(0, host.find(':'));
-  if (host.ends_with(".amazonaws.com")) {
-    const std::size_t mark = std::min(host.find(".s3."), host.find(".s3-"));
-    return mark == host.npos ? std::string_view() : host.substr(0, mark);
-  }
-  for (const std::string_view end : {".s3.localhost", ".localhost"}) {
-    if (host.ends_with(end)) {
-      const std::string_view bucket = host.substr(0, host.size() - end.size());
-      return bucket == "s3" ? std::string_view() : bucket;
-    }
-  }
-  return {};
-}
 
 struct SubResource {
   std::string_view parameter;
@@ -137,8 +123,8 @@ std::string ObjectOperation(const Call& call) {
 Address AddressOf(const Call& call) {
   std::string_view path = call.path;
   if (path.starts_with('/')) path.remove_prefix(1);
-  const std::string_view of_host = BucketOfHost(call.host);
-  if (!of_host.empty()) return {std::string(of_host), std::string(path)};
+  HostName host = ParseHost(call.host);
+  if (!host.bucket.empty()) return {std::move(host.bucket), std::string(path)};
   const std::size_t slash = std::min(path.find('/'), path.size());
   return {std::string(path.substr(0, slash)),
           std::string(path.substr(std::min(slash + 1, path.size())))};
