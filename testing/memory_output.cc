@@ -7,6 +7,8 @@
 #include <memory>
 #include <utility>
 
+#include "image/extent_list.h"
+
 namespace vmferry::testing {
 namespace {
 
@@ -101,7 +103,7 @@ Result<std::vector<image::GuestPart>> CutParts(const image::DiskImage& disk,
   for (std::uint64_t offset = from_bytes; offset < disk.SizeBytes(); offset += window_bytes) {
     const std::uint64_t length_bytes = std::min(window_bytes, disk.SizeBytes() - offset);
     VMFERRY_ASSIGN_OR_RETURN(std::vector<image::Extent> extents,
-                             disk.Extents(offset, length_bytes));
+                             image::WholeExtents(disk, offset, length_bytes));
     if (OnlyHoles(extents)) continue;
     parts.push_back({offset, length_bytes, std::move(extents)});
   }

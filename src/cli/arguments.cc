@@ -19,6 +19,8 @@ struct RawWords {
   int port = -1;
 };
 
+constexpr const char* kSourceHelp = "disk image: a file, a block device or an NBD URI";
+
 // How a disk is opened, wherever one is.
 void AddOpenOptions(CLI::App& command, Arguments& arguments) {
   command
@@ -46,8 +48,7 @@ void AddCloudOptions(CLI::App& command, Arguments& arguments) {
 void AddMigrate(CLI::App& app, Arguments& arguments, RawWords& raw) {
   CLI::App* migrate = app.add_subcommand("migrate", "move a disk image into EC2 and prove it");
   migrate->callback([&] { arguments.command = CommandName::kMigrate; });
-  migrate->add_option("SOURCE", arguments.source, "the disk image: a file, a block device")
-      ->required();
+  migrate->add_option("SOURCE", arguments.source, kSourceHelp)->required();
   AddOpenOptions(*migrate, arguments);
   AddCloudOptions(*migrate, arguments);
   migrate->add_option("--bucket", arguments.bucket,
@@ -66,8 +67,10 @@ void AddMigrate(CLI::App& app, Arguments& arguments, RawWords& raw) {
       ->capture_default_str();
   migrate->add_option("--zone", arguments.zone, "availability zone (default: the service chooses)");
   migrate->add_option("--subnet", arguments.subnet, "subnet id");
-  migrate->add_option("--security-group", arguments.security_groups,
-                      "security group id; may be repeated");
+  migrate
+      ->add_option("--security-group", arguments.security_groups,
+                   "security group id; may be repeated")
+      ->allow_extra_args(false);
   migrate
       ->add_option("--verify", arguments.verify,
                    "compare the imported disk with the source before its first boot")
@@ -125,8 +128,6 @@ CLI::App* AddImageCommand(CLI::App& image, Arguments& arguments, const char* nam
   added->callback([&arguments, command] { arguments.command = command; });
   return added;
 }
-
-constexpr const char* kSourceHelp = "disk image: a file, a block device or an NBD URI";
 
 void AddImageInspect(CLI::App& image, Arguments& arguments) {
   CLI::App* inspect = AddImageCommand(image, arguments, "inspect",

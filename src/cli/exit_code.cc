@@ -27,6 +27,8 @@ constexpr Rule kRules[] = {
     {"aws.no_region", ExitCode::kUsage},
     {"aws.bad_config", ExitCode::kUsage},
     {"aws.no_such_profile", ExitCode::kUsage},
+    {"encoder.bad_state", ExitCode::kStateLocked},
+    {"encoder.", ExitCode::kSourceInvalid},
     {"migration.busy", ExitCode::kStateLocked},
     {"migration.bad_spec", ExitCode::kStateLocked},
     {"sqlite.", ExitCode::kStateLocked},

@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/open_options.h"
 #include "cli/render.h"
+#include "image/appliance.h"
 #include "image/make_encoder.h"
 #include "text/json.h"
 #include "transfer/convert.h"
@@ -54,6 +55,19 @@ Result<transfer::EncodeOutcome> Convert(CommandContext& context, const image::Di
                                  {.replace = arguments.force, .encode = encode}, on_progress, op);
 }
 
+/// What is known about the machine whose disk is converted: an appliance tells.
+image::VmDescription MachineOf(const Arguments& arguments, image::OutputFormat format) {
+  if (format != image::OutputFormat::kOva) return {};
+  auto opened = image::OpenAppliance(arguments.source, OpenOptionsOf(arguments));
+  if (!opened) return {};  // not an appliance: the disk was opened already
+  image::VmDescription vm = std::move(opened->appliance.vm);
+  // The writer takes the controller of the first disk.
+  if (arguments.disk && *arguments.disk <= vm.disks.size()) {
+    vm.disks = {vm.disks[*arguments.disk - 1]};
+  }
+  return vm;
+}
+
 /// Everything that somebody should know about the result.
 std::vector<std::string> Remarks(const image::OpenedDisk& disk, const image::EncoderInfo& info) {
   std::vector<std::string> remarks = info.remarks;
@@ -94,6 +108,7 @@ Result<void> RunImageConvert(CommandContext& context) {
       const std::unique_ptr<image::Encoder> encoder,
       image::MakeEncoder(format, disk.image->SizeBytes(),
                          {.file_name = fs::path(arguments.target).filename().string(),
+                          .vm = MachineOf(arguments, format),
                           .time_s = context.world.source_date_epoch,
                           .find_zeros = !to_nothing}));
   const image::EncoderInfo& info = encoder->Info();

@@ -68,6 +68,9 @@ Result<fs::path> ResolveInside(const fs::path& path, const fs::path& folder,
   const fs::path joined = folder / path;  // an absolute path stays what it is
   std::error_code failure;
   const fs::path resolved = fs::canonical(joined, failure);
+  const std::string unreachable = failure == std::errc::no_such_file_or_directory
+                                      ? "does not exist"
+                                      : "cannot be reached: " + failure.message();
   // Whether a file outside exists is nobody's business: look at the spelling first.
   const fs::path judged = failure ? fs::weakly_canonical(joined, failure) : resolved;
   const bool inside = std::any_of(roots.begin(), roots.end(),
@@ -81,7 +84,7 @@ Result<fs::path> ResolveInside(const fs::path& path, const fs::path& folder,
   }
   if (resolved.empty()) {
     return Error(ErrorCode::kNotFound, "image.chain.missing",
-                 fmt::format("the disk image names {}, which does not exist", path.string()))
+                 fmt::format("the disk image names {}, which {}", path.string(), unreachable))
         .With("path", joined.string())
         .WithRemedy("put all files of the disk, its parents included, into one folder");
   }

@@ -38,6 +38,9 @@ struct Extent {
   bool operator==(const Extent&) const = default;
 };
 
+/// DiskImage::Extents ends its list after so many (1.5 MiB), give or take a cluster table's worth.
+inline constexpr std::size_t kExtentsMax = 65536;
+
 /// A disk further down a chain: what a difference is a difference to.
 struct ChainLink {
   std::string path;
@@ -91,9 +94,10 @@ class DiskImage {
 
   /// What kinds of bytes the range holds.
   ///
-  /// Shape:  ordered, covers exactly [offset_bytes, offset_bytes + length_bytes), neighbours differ
-  ///         in kind; empty for an empty range.
-  /// Cost:   O(extents) memory: ask for a window at a time.
+  /// Shape:  ordered, neighbours differ in kind; begins at offset_bytes and covers length_bytes of
+  ///         the disk, or less when that takes more than about kExtentsMax extents: ask again
+  ///         behind the last one (WholeExtents does). Empty for an empty range only.
+  /// Cost:   O(extents) time and memory: a stranger's table may make every sector an extent.
   /// Errors: as Read.
   virtual Result<std::vector<Extent>> Extents(std::uint64_t offset_bytes,
                                               std::uint64_t length_bytes) const = 0;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/units.h"
+#include "image/extent_list.h"
 
 namespace vmferry::image {
 namespace {
@@ -22,7 +23,7 @@ Result<bool> ExtentWalk::Fill() {
       std::min(window_bytes_, disk_.SizeBytes() - next_offset_bytes_);
   VMFERRY_ASSIGN_OR_RETURN(extents_, disk_.Extents(next_offset_bytes_, length_bytes));
   next_ = 0;
-  next_offset_bytes_ += length_bytes;
+  next_offset_bytes_ = EndOf(extents_, next_offset_bytes_);
   if (extents_.size() < kFewExtents) {
     window_bytes_ = std::min(window_bytes_ * 4, kMaxWindowBytes);
   } else if (extents_.size() > kManyExtents) {

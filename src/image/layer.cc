@@ -44,8 +44,8 @@ class LayeredImage final : public DiskImage {
                                       std::uint64_t length_bytes) const override {
     VMFERRY_RETURN_IF_ERROR(CheckRange(SizeBytes(), offset_bytes, length_bytes));
     std::vector<Extent> extents;
-    while (length_bytes > 0) {
-      VMFERRY_ASSIGN_OR_RETURN(const LayerRun run, RunAt(offset_bytes, length_bytes));
+    while (length_bytes > 0 && extents.size() < kExtentsMax) {
+      VMFERRY_ASSIGN_OR_RETURN(LayerRun run, RunAt(offset_bytes, length_bytes));
       switch (run.kind) {
         case RunKind::kData:
           AppendExtent(extents, {offset_bytes, run.length_bytes, ExtentKind::kData});
@@ -54,7 +54,8 @@ class LayeredImage final : public DiskImage {
           AppendExtent(extents, {offset_bytes, run.length_bytes, ExtentKind::kZero});
           break;
         case RunKind::kAbsent:
-          VMFERRY_RETURN_IF_ERROR(AppendParentExtents(extents, offset_bytes, run.length_bytes));
+          VMFERRY_ASSIGN_OR_RETURN(run.length_bytes,
+                                   AppendParentExtents(extents, offset_bytes, run.length_bytes));
           break;
       }
       offset_bytes += run.length_bytes;
@@ -89,17 +90,21 @@ class LayeredImage final : public DiskImage {
     return {};
   }
 
-  Result<void> AppendParentExtents(std::vector<Extent>& extents, std::uint64_t offset_bytes,
-                                   std::uint64_t length_bytes) const {
+  /// How much of the range it appended: the parent's list may end before.
+  Result<std::uint64_t> AppendParentExtents(std::vector<Extent>& extents,
+                                            std::uint64_t offset_bytes,
+                                            std::uint64_t length_bytes) const {
     const std::uint64_t present_bytes = InParent(offset_bytes, length_bytes);
     if (present_bytes > 0) {
       VMFERRY_ASSIGN_OR_RETURN(const std::vector<Extent> below,
                                parent_->Extents(offset_bytes, present_bytes));
       for (const Extent& extent : below) AppendExtent(extents, extent);
+      const std::uint64_t told_bytes = EndOf(below, offset_bytes) - offset_bytes;
+      if (told_bytes < present_bytes) return told_bytes;
     }
     AppendExtent(extents,
                  {offset_bytes + present_bytes, length_bytes - present_bytes, ExtentKind::kHole});
-    return {};
+    return length_bytes;
   }
 
   const std::unique_ptr<Layer> layer_;

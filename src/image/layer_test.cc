@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "image/extent_list.h"
 #include "image/extent_walk.h"
 #include "testing/fake_random.h"
 
@@ -143,6 +144,38 @@ TEST(LayeredImage, ExtentsCoverTheDiskExactlyOnceProperty) {
       }
     }
     ASSERT_EQ(at, offset + length);
+  }
+}
+
+TEST(LayeredImage, EndsItsListOfExtentsSomeTime) {
+  // Every unit is an extent: a stranger's table may say so.
+  const std::uint64_t count = 3 * kExtentsMax;
+  const auto alternating = [&](RunKind even) {
+    std::vector<RunKind> kinds(count, RunKind::kZero);
+    for (std::uint64_t i = 0; i < count; i += 2) kinds[i] = even;
+    return std::make_unique<FakeLayer>(kinds, count * kUnit, 1);
+  };
+  ParentDisk parent;
+  parent.image = MakeLayeredImage(alternating(RunKind::kData), std::nullopt, {});
+  std::vector<RunKind> absent(count, RunKind::kAbsent);
+  const auto child = MakeLayeredImage(std::make_unique<FakeLayer>(absent, count * kUnit, 1),
+                                      std::move(parent), {});
+  const auto plain = MakeLayeredImage(alternating(RunKind::kAbsent), std::nullopt, {});
+  for (const DiskImage* disk : {child.get(), plain.get()}) {
+    const auto some = disk->Extents(0, disk->SizeBytes());
+    ASSERT_TRUE(some.has_value());
+    EXPECT_GE(some->size(), kExtentsMax);
+    EXPECT_LE(some->size(), kExtentsMax + 64);  // a run of the child may bring a few more
+    const auto all = WholeExtents(*disk, 0, disk->SizeBytes());
+    ASSERT_TRUE(all.has_value());
+    ASSERT_EQ(all->size(), count);
+    ExtentWalk walk(*disk);
+    for (const Extent& extent : *all) {
+      const auto next = walk.Next();
+      ASSERT_TRUE(next.has_value());
+      ASSERT_EQ(*next, extent);
+    }
+    EXPECT_FALSE(walk.Next().value().has_value());
   }
 }
 

@@ -82,8 +82,8 @@ Result<std::unique_ptr<Encoder>> MakeEncoder(OutputFormat format, std::uint64_t 
     case OutputFormat::kQcow2Compressed:
       return qcow2::MakeCompressedEncoder(size_bytes);
     case OutputFormat::kOva: {
-      VmDescription vm;
-      vm.name = std::filesystem::path(options.file_name).stem().string();
+      VmDescription vm = options.vm;
+      if (vm.name.empty()) vm.name = std::filesystem::path(options.file_name).stem().string();
       return ova::MakeOvaEncoder(size_bytes, {.vm = std::move(vm), .modified_s = options.time_s});
     }
   }

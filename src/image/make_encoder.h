@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "image/appliance.h"
 #include "image/encoder.h"
 
 namespace vmferry::image {
@@ -31,6 +32,8 @@ struct OutputOptions {
   /// The name of the file to be: a VMDK names itself (libvmdk opens what it names), an appliance
   /// its machine.
   std::string file_name = "disk";
+  /// Appliances only: the machine that the disk is of, so far as it is known.
+  VmDescription vm;
   /// Seconds since 1970 for the times that some formats carry: SOURCE_DATE_EPOCH.
   std::uint64_t time_s = 0;
   /// Raw only: zeros that the source stores become holes.

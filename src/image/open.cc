@@ -33,8 +33,9 @@ namespace fs = std::filesystem;
 
 constexpr std::array<std::string_view, 5> kRawExtensions = {"", ".raw", ".img", ".bin", ".dd"};
 /// Extensions that promise a format.
-constexpr std::array<std::string_view, 10> kFormatExtensions = {
-    ".vmdk", ".vhd", ".vhdx", ".qcow2", ".qcow", ".ova", ".ovf", ".vdi", ".qed", ".vpc"};
+constexpr std::array<std::string_view, 12> kFormatExtensions = {
+    ".vmdk", ".vhd", ".avhd", ".vhdx", ".avhdx", ".qcow2",
+    ".qcow", ".ova", ".ovf",  ".vdi",  ".qed",   ".vpc"};
 
 std::string LowerExtension(const fs::path& path) {
   std::string extension = path.extension().string();
@@ -171,6 +172,8 @@ struct OpenedFile {
   std::unique_ptr<ByteSource> source;
   sys::FileIdentity identity;
   bool is_block_device = false;
+  /// Where the file that was opened lies, every link followed; empty where /proc does not tell.
+  fs::path real_path;
 };
 
 Result<OpenedFile> OpenFile(const fs::path& path, const OpenOptions& options) {
@@ -197,6 +200,7 @@ Result<OpenedFile> OpenFile(const fs::path& path, const OpenOptions& options) {
   OpenedFile opened;
   opened.is_block_device = fs::is_block_file(status);
   VMFERRY_ASSIGN_OR_RETURN(opened.identity, file.Identity());
+  opened.real_path = fs::read_symlink(fmt::format("/proc/self/fd/{}", file.descriptor()), failure);
   VMFERRY_ASSIGN_OR_RETURN(opened.source, MakeFileSource(std::move(file)));
   return opened;
 }
@@ -239,7 +243,8 @@ class Chain {
   Result<OpenedFile> OpenInside(const fs::path& resolved) {
     VMFERRY_ASSIGN_OR_RETURN(OpenedFile opened, OpenFile(resolved, options_));
     std::error_code failure;
-    if (fs::canonical(resolved, failure) == resolved) return opened;
+    if (opened.real_path.empty()) opened.real_path = fs::canonical(resolved, failure);
+    if (opened.real_path == resolved) return opened;
     return Error(ErrorCode::kPermissionDenied, "image.chain.outside",
                  fmt::format("{} was replaced while it was opened", resolved.string()))
         .With("path", resolved.string());

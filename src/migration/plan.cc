@@ -84,7 +84,7 @@ Result<Wire> ChooseWire(const OpenedSource& source) {
   }
   VMFERRY_ASSIGN_OR_RETURN(const auto encoder, image::MakeWireEncoder(source.image->SizeBytes()));
   // Grains that do not compress grow a little, and each table of 32 MiB takes some sectors.
-  const std::uint64_t bound_bytes = source.spec.data_bytes + source.spec.data_bytes / 64 + kMiB;
+  const std::uint64_t bound_bytes = source.spec.data_bytes + source.spec.data_bytes / 8 + kMiB;
   VMFERRY_ASSIGN_OR_RETURN(const std::uint64_t piece_bytes,
                            transfer::EncodedPieceBytes(bound_bytes));
   return Wire{.spec = {.format = encoder->Info().wire_format,

@@ -88,6 +88,13 @@ Result<void> CheckUnchanged(const SourceSpec& then, const SourceSpec& now) {
   return {};
 }
 
+image::OpenOptions OptionsOf(const SourceSpec& spec) {
+  image::OpenOptions options = {.allow_running = spec.allow_running};
+  options.allow_paths.assign(spec.allow_paths.begin(), spec.allow_paths.end());
+  if (spec.disk != 0) options.disk = spec.disk;
+  return options;
+}
+
 }  // namespace
 
 Result<OpenedSource> OpenSource(const std::string& location, const image::OpenOptions& options) {
@@ -136,11 +143,15 @@ Result<OpenedSource> OpenSource(const std::string& location, const image::OpenOp
   return source;
 }
 
+Result<std::optional<image::Appliance>> OpenSourceAppliance(const SourceSpec& spec) {
+  auto opened = image::OpenAppliance(spec.path, OptionsOf(spec));
+  if (opened) return std::optional(std::move(opened->appliance));
+  if (opened.error().reason() == "image.not_an_appliance") return std::optional<image::Appliance>();
+  return std::move(opened).error();
+}
+
 Result<OpenedSource> ReopenSource(const SourceSpec& spec) {
-  image::OpenOptions options = {.allow_running = spec.allow_running};
-  options.allow_paths.assign(spec.allow_paths.begin(), spec.allow_paths.end());
-  if (spec.disk != 0) options.disk = spec.disk;
-  VMFERRY_ASSIGN_OR_RETURN(OpenedSource source, OpenSource(spec.path, options));
+  VMFERRY_ASSIGN_OR_RETURN(OpenedSource source, OpenSource(spec.path, OptionsOf(spec)));
   VMFERRY_RETURN_IF_ERROR(CheckUnchanged(spec, source.spec));
   return source;
 }

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "image/appliance.h"
 #include "image/open.h"
 #include "migration/spec.h"
 #include "sys/file.h"
@@ -34,6 +35,10 @@ Result<OpenedSource> OpenSource(const std::string& location, const image::OpenOp
 /// Opens the source of a migration again.
 /// Errors: as OpenSource; kFailedPrecondition source.changed when it is not what `spec` describes.
 Result<OpenedSource> ReopenSource(const SourceSpec& spec);
+
+/// The appliance that the source of a migration lies in; nothing when it is no OVA and no OVF.
+/// Errors: those of image::OpenAppliance.
+Result<std::optional<image::Appliance>> OpenSourceAppliance(const SourceSpec& spec);
 
 /// What the source is called in keys and messages: its file name, or the export's, made plain.
 std::string SourceName(const SourceSpec& spec);

@@ -10,6 +10,7 @@
 
 #include "base/mutex.h"
 #include "base/units.h"
+#include "image/extent_list.h"
 #include "image/extent_walk.h"
 #include "io/bounded_queue.h"
 #include "io/task_group.h"
@@ -48,7 +49,8 @@ Result<BlockCounts> HashWindow(const image::DiskImage& disk, BlockRange window,
   const std::uint64_t begin_bytes = std::min(window.first * kLeafBlockBytes, disk.SizeBytes());
   const std::uint64_t end_bytes =
       std::min((window.first + window.count) * kLeafBlockBytes, disk.SizeBytes());
-  VMFERRY_ASSIGN_OR_RETURN(const auto extents, disk.Extents(begin_bytes, end_bytes - begin_bytes));
+  VMFERRY_ASSIGN_OR_RETURN(const auto extents,
+                           image::WholeExtents(disk, begin_bytes, end_bytes - begin_bytes));
   std::size_t next_extent = 0;
   for (std::uint64_t index = window.first; index < window.first + window.count; ++index) {
     if (context.stop.stop_requested()) return Stopped();

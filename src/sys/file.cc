@@ -229,8 +229,9 @@ Result<void> WriteWholeFile(const std::filesystem::path& path, std::string_view 
   std::filesystem::path temporary = path;
   temporary += fmt::format(".{}.tmp", ::getpid());
   const auto write = [&]() -> Result<void> {
-    VMFERRY_ASSIGN_OR_RETURN(const File file, File::Open(temporary, File::Mode::kCreate));
-    VMFERRY_RETURN_IF_ERROR(file.Truncate(0));
+    // What lies there was left by a process that died; a link to elsewhere must not be followed.
+    ::unlink(temporary.c_str());
+    VMFERRY_ASSIGN_OR_RETURN(const File file, File::Open(temporary, File::Mode::kCreateNew));
     if (::fchmod(file.descriptor(), mode) != 0) return ErrnoError("write", temporary, errno);
     VMFERRY_RETURN_IF_ERROR(file.WriteAt(0, std::as_bytes(std::span(content))));
     VMFERRY_RETURN_IF_ERROR(file.Sync());

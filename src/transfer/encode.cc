@@ -54,7 +54,7 @@ class Pipeline {
     }
     const EncodeOutcome outcome = {.output_bytes = assembler_.OffsetBytes(),
                                    .pieces = assembler_.next_number()};
-    on_progress_({disk_.SizeBytes(), disk_.SizeBytes(), outcome.output_bytes});
+    on_progress_({disk_.SizeBytes(), disk_.SizeBytes()});
     return outcome;
   }
 

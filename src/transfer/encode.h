@@ -43,7 +43,6 @@ struct EncodeOptions {
 struct EncodeProgress {
   std::uint64_t guest_bytes = 0;  ///< everything in front of it was encoded and taken
   std::uint64_t total_bytes = 0;  ///< the disk's size
-  std::uint64_t output_bytes = 0;
 };
 
 struct EncodeOutcome {

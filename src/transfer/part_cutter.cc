@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/units.h"
+#include "image/extent_list.h"
 
 namespace vmferry::transfer {
 namespace {
@@ -34,15 +35,21 @@ PartCutter::PartCutter(const image::DiskImage& disk, std::uint64_t unit_bytes,
 Result<bool> PartCutter::LoadWindow() {
   at_bytes_ = window_end_bytes_;
   if (at_bytes_ >= disk_.SizeBytes()) return false;
-  const std::uint64_t length_bytes = std::min(window_bytes_, disk_.SizeBytes() - at_bytes_);
+  const std::uint64_t shortest = DivCeil(kWindowBytesMin, part_bytes_) * part_bytes_;
+  const std::uint64_t left_bytes = disk_.SizeBytes() - at_bytes_;
+  std::uint64_t length_bytes = std::min(window_bytes_, left_bytes);
   VMFERRY_ASSIGN_OR_RETURN(extents_, disk_.Extents(at_bytes_, length_bytes));
+  if (image::EndOf(extents_, at_bytes_) < at_bytes_ + length_bytes) {
+    // Too many extents for a long stride. A window ends where a part does.
+    length_bytes = std::min(shortest, left_bytes);
+    VMFERRY_ASSIGN_OR_RETURN(extents_, image::WholeExtents(disk_, at_bytes_, length_bytes));
+  }
   window_end_bytes_ = at_bytes_ + length_bytes;
   next_extent_ = 0;
   // Long holes are looked over in long strides; a stride into data costs its list of extents.
   const bool found = std::any_of(extents_.begin(), extents_.end(), [](const image::Extent& extent) {
     return extent.kind == image::ExtentKind::kData;
   });
-  const std::uint64_t shortest = DivCeil(kWindowBytesMin, part_bytes_) * part_bytes_;
   window_bytes_ = found || extents_.size() > kFewExtents
                       ? shortest
                       : std::min(window_bytes_ * 2, std::max(shortest, kWindowBytesMax));

@@ -16,11 +16,13 @@ import pathlib
 import random
 import re
 import socket
+import subprocess
 import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import harness
+from harness import MIB
 
 SEED = int(os.environ.get("VMFERRY_TEST_SEED", "0")) or int(time.time())
 ROUNDS = int(os.environ.get("VMFERRY_TEST_ROUNDS", "5"))
@@ -47,7 +49,7 @@ class Audit:
     def after_kill(self, migration):
         copy = self.lab.copy_journal(len(self.kills))
         confirmed = {number for number, in self.lab.query(
-            copy, "SELECT number FROM pieces WHERE migration_id = ?", migration)}
+            copy, "SELECT number FROM pieces WHERE migration_id = ? AND confirmed_us > 0", migration)}
         self.kills.append((len(self.lab.requests()), confirmed))
 
     def check(self, test, migration, parallel):
@@ -106,8 +108,10 @@ class KillAndResume(harness.TestCase):
     def test_random_moments(self):
         print(f"seed {SEED}, {ROUNDS} rounds", flush=True)
         with harness.Lab() as lab:
-            source = harness.random_disk(lab.folder / "disk.raw", 12 * harness.PART, seed=3)
-            root = self.undisturbed_root(lab, source)
+            stored = harness.random_disk(lab.folder / "disk.raw", 12 * harness.PART, seed=3)
+            encoded = self.as_qcow2(lab, stored)  # not taken by ImportInstance: encoded while it is read
+            root = self.undisturbed_root(lab, stored)
+            self.assertEqual(self.undisturbed_root(lab, encoded), root)
             lab.ok("region", "faults", "add", "PutObject", "delay", "always", "delay=150ms")
             total = 0
             for number in range(ROUNDS):
@@ -120,6 +124,7 @@ class KillAndResume(harness.TestCase):
                     if reached is not None:
                         time.sleep(dice.uniform(0, 0.5 if reached["step"] == "transfer" else 1.0))
 
+                source = encoded if number % 2 == 1 else stored
                 audit, migration, outcome = Audit(lab), None, None
                 options = ("--until", "verify", "--parallel", PARALLEL)
                 while outcome is None:
@@ -138,6 +143,40 @@ class KillAndResume(harness.TestCase):
             self.assertGreaterEqual(total, 2 * ROUNDS, "too few kills to mean anything")
             self.assertEqual(lab.aws().buckets(), [])
             print(f"{total} kills in all")
+
+    def test_what_another_encoder_made_is_made_again(self):
+        with harness.Lab() as lab:
+            raw = harness.random_disk(lab.folder / "disk.raw", 4 * harness.PART, seed=4)
+            source = self.as_qcow2(lab, raw)
+            root = self.undisturbed_root(lab, source)
+            lab.ok("region", "faults", "add", "PutObject", "delay", "always", "delay=300ms")
+            running = lab.start("migrate", source, "--until", "verify", "--parallel", 1)
+            migration = running.migration()
+            self.wait_for_parts(lab, migration, 2)
+            self.assertTrue(running.kill())
+            journal = lab.state / "journal.db"
+            confirmed = lab.query(journal, "SELECT count(*) FROM pieces WHERE migration_id = ? AND confirmed_us > 0",
+                                  migration)[0][0]
+            self.assertGreaterEqual(confirmed, 2)
+            lab.query(journal, "INSERT OR REPLACE INTO facts (migration_id, name, value) "
+                               "VALUES (?, 'wire_encoder', 'of-another-version')", migration)
+            lab.ok("region", "faults", "clear")
+            # That version's bytes are others, of the same length: whoever trusts its pieces sends a broken disk.
+            (bucket,) = lab.aws().buckets()
+            first = next(key for key in lab.aws().keys(bucket) if key.endswith(".part0"))
+            bytes_ = lab.aws().request("s3", "GET", f"/{bucket}/{first}")
+            lab.aws().request("s3", "PUT", f"/{bucket}/{first}", body=bytes_[:MIB] + bytes(MIB) + bytes_[2 * MIB:])
+            lines = len(lab.requests())
+            lab.ok("resume", migration, "--until", "verify")
+            again = {re.search(r"\.part(\d+)$", request["path"]).group(1) for request in lab.requests()[lines:]
+                     if request["operation"] == "PutObject" and ".part" in request["path"]}
+            self.assertIn("0", again)  # the others are found to be the same bytes
+            self.check_end(lab, migration, root, "stopped")
+
+    def as_qcow2(self, lab, raw):
+        path = lab.folder / (raw.stem + ".qcow2")
+        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, path], check=True)
+        return path
 
     def test_every_step_boundary(self):
         with harness.Lab() as lab:

@@ -181,6 +181,29 @@ class ImageCommands(harness.TestCase):
         self.assert_error(self.lab.run("image", "hash", self.raw, "--check", tree), 3, "hashtree.root_mismatch")
         self.assert_error(self.lab.run("image", "hash", self.raw, "--check", self.raw), 3, "hashtree.malformed")
 
+    def test_an_appliance_of_an_appliance_is_the_same_machine(self):
+        first, second = self.folder / "first.ova", self.folder / "second.ova"
+        self.lab.ok("image", "convert", self.raw, self.folder / "plain.ova")
+        subprocess.run(["tar", "-xf", "plain.ova", "plain.ovf"], cwd=self.folder, check=True)
+        text = (self.folder / "plain.ovf").read_text()
+        # Another machine than the one our writer makes of a disk alone.
+        for old, new in (("<rasd:VirtualQuantity>2<", "<rasd:VirtualQuantity>3<"),
+                         ("<rasd:VirtualQuantity>2048<", "<rasd:VirtualQuantity>5120<"),
+                         ("<Name>plain<", "<Name>the mail server<")):
+            self.assertIn(old, text)
+            text = text.replace(old, new)
+        (self.folder / "plain.ovf").write_text(text)
+        subprocess.run(["tar", "-xf", "plain.ova", "--wildcards", "*.vmdk"], cwd=self.folder, check=True)
+        disk = next(self.folder.glob("plain*.vmdk"))
+        subprocess.run(["tar", "--format=ustar", "-cf", first, "plain.ovf", disk.name], cwd=self.folder, check=True)
+        self.lab.ok("image", "convert", first, second)
+        machines = [self.lab.ok("image", "inspect", path, "--output", "json").json()["vm"] for path in (first, second)]
+        for machine in machines:
+            self.assertEqual((machine["name"], machine["cpu_count"], machine["memory_bytes"]),
+                             ("the mail server", 3, 5120 * MIB))
+        self.assertEqual(self.lab.ok("image", "compare", self.raw, second, "--output", "json").json()["verdict"],
+                         "identical")
+
     def test_usage_errors(self):
         for words in (("image",), ("image", "map"), ("image", "compare", self.raw),
                       ("image", "inspect", self.raw, "--disk", "0"), ("image", "frobnicate"),

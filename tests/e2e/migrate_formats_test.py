@@ -7,6 +7,7 @@
 # labels: e2e
 # timeout: 900
 import contextlib
+import hashlib
 import pathlib
 import subprocess
 import sys
@@ -105,6 +106,28 @@ class MigrateFormats(formats.FormatsTestCase):
 
     def test_ova_with_one_disk(self):
         self.migrate(appliance, None)
+
+    def test_an_appliance_is_held_against_its_manifest(self):
+        with harness.Lab() as lab:
+            folder = pathlib.Path(lab.folder) / "disks"
+            folder.mkdir()
+            appliance(folder)
+            names = ("vm.ovf", "disk1.vmdk")
+            sums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+
+            def pack(damage=""):
+                (folder / "vm.mf").write_text("".join(f"SHA256({name})= {sums[name]}\n" for name in names))
+                if damage:
+                    (folder / "vm.mf").write_text((folder / "vm.mf").read_text().replace(sums[damage], "0" * 64))
+                formats.run("tar", "--format=ustar", "-cf", "vm.ova", "vm.ovf", "vm.mf", "disk1.vmdk", cwd=folder)
+                return folder / "vm.ova"
+
+            outcome = lab.run("migrate", pack(damage="disk1.vmdk"), "--until", "transfer")
+            self.assert_error(outcome, 3)
+            self.assertIn("ova.manifest.mismatch", outcome.err)
+            self.assertEqual([r for r in lab.requests() if r["operation"] == "PutObject"], [])
+            outcome = lab.ok("migrate", pack(), "--until", "assess")
+            self.assertIn("2 files are what the manifest promises", outcome.err)
 
     def test_nbd_export(self):
         with harness.Lab() as place, nbd_export(pathlib.Path(place.folder) / "s") as uri:

@@ -282,7 +282,9 @@ class Lab:
     @staticmethod
     def query(database, sql, *parameters):
         with contextlib.closing(sqlite3.connect(database)) as connection:
-            return connection.execute(sql, parameters).fetchall()
+            rows = connection.execute(sql, parameters).fetchall()
+            connection.commit()
+            return rows
 
     # --- the region
 

@@ -178,12 +178,12 @@ std::string_view RemedyFor(std::string_view reason) {
     std::string_view reason, text;
   };
   static constexpr Remedy kRemedies[] = {
-      {"aws.bad_credentials", "check the access key; vmferry aws check shows whose it is"},
+      {"aws.bad_credentials", "check the access key: aws sts get-caller-identity says whose it is"},
       {"aws.expired_credentials", "renew the session, then run: vmferry resume"},
       {"aws.signature_mismatch",
        "check the secret access key: it does not belong to the access key id"},
       {"aws.clock_skew", "set this machine's clock"},
-      {"aws.access_denied", "vmferry aws policy prints the permissions that are needed"},
+      {"aws.access_denied", "allow the calls that vmferry migrate --dry-run lists"},
       {"aws.throttled", "run: vmferry resume later, or use fewer parallel requests"},
       {"aws.unavailable", "run: vmferry resume later"},
       {"aws.bucket_taken", "choose another bucket name: this one belongs to another account"},

@@ -206,7 +206,7 @@ Result<std::vector<Extent>> NbdImage::Extents(std::uint64_t offset_bytes,
   std::vector<Extent> extents;
   const std::uint64_t end_bytes = offset_bytes + length_bytes;
   std::size_t runs = 0;
-  while (offset_bytes < end_bytes) {
+  while (offset_bytes < end_bytes && extents.size() < kExtentsMax) {
     if (!pool_->Facts().has_allocation || runs >= kMaxRuns) {
       AppendExtent(extents, {.offset_bytes = offset_bytes,
                              .length_bytes = end_bytes - offset_bytes,

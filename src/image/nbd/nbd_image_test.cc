@@ -307,19 +307,21 @@ TEST(NbdImage, SaysWhenTheServerCannotRead) {
 
 TEST(NbdImage, GivesUpOnAServerThatStalls) {
   VMFERRY_NEEDS_TOOL("nbdkit");
-  TempDir dir;
-  NbdServer server;
-  ASSERT_TRUE(server.StartNbdkit(
-      dir.path() / "s", {"--filter=delay", "memory", "4M", "delay-read=30", "delay-extents=30"}));
-  const auto disk = Open(UriOf(dir.path() / "s"), {.request = milliseconds(1000)});
-  ASSERT_TRUE(disk) << disk.error().ToString();
-  Bytes bytes(3 * kMiB);
-  const auto read = (*disk)->Read(0, bytes);
-  ASSERT_FALSE(read);
-  EXPECT_EQ(read.error().reason(), "nbd.timeout");
-  const auto extents = (*disk)->Extents(0, kMiB);
-  ASSERT_FALSE(extents);
-  EXPECT_EQ(extents.error().reason(), "nbd.timeout");
+  // A server for each: nbdkit sometimes resets the connection that follows one given up.
+  for (const bool extents : {false, true}) {
+    TempDir dir;
+    NbdServer server;
+    ASSERT_TRUE(server.StartNbdkit(
+        dir.path() / "s",
+        {"--filter=delay", "memory", "4M", extents ? "delay-extents=30" : "delay-read=30"}));
+    const auto disk = Open(UriOf(dir.path() / "s"), {.request = milliseconds(1000)});
+    ASSERT_TRUE(disk) << disk.error().ToString();
+    Bytes bytes(3 * kMiB);
+    const Result<void> outcome =
+        extents ? Result<void>((*disk)->Extents(0, kMiB).error()) : (*disk)->Read(0, bytes);
+    ASSERT_FALSE(outcome);
+    EXPECT_EQ(outcome.error().reason(), "nbd.timeout") << outcome.error().ToString();
+  }
 }
 
 TEST(NbdImage, GivesUpOnASilentSocket) {

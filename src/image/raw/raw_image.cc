@@ -28,7 +28,7 @@ class RawImage final : public DiskImage {
                                       std::uint64_t length_bytes) const override {
     VMFERRY_RETURN_IF_ERROR(CheckRange(SizeBytes(), offset_bytes, length_bytes));
     std::vector<Extent> extents;
-    while (length_bytes > 0) {
+    while (length_bytes > 0 && extents.size() < kExtentsMax) {
       VMFERRY_ASSIGN_OR_RETURN(const sys::FileRun run, source_->RunAt(offset_bytes));
       const std::uint64_t step_bytes = std::min(run.length_bytes, length_bytes);
       AppendExtent(extents, {.offset_bytes = offset_bytes,

@@ -26,6 +26,9 @@ constexpr std::uint64_t kMaxFileBytes = std::uint64_t{1} << 62;
 /// All entries that may begin somewhere are checksummed; in a log as it should be they hardly
 /// overlap. A hostile one could make that cost the square of its length.
 constexpr std::uint64_t kMaxChecksumRounds = 8;
+/// The same for following sequences from every place: an entry of a sound log is visited a few
+/// times.
+constexpr std::uint64_t kMaxVisitRounds = 16;
 
 constexpr std::string_view kReplayRemedy =
     "attach the disk once on its Hyper-V host (Mount-VHD, Dismount-VHD), which replays the log, "
@@ -87,7 +90,8 @@ class Log {
   Result<bool> ReadWrites(const Entry& entry, std::vector<LoggedWrite>* writes) const;
   Result<bool> SectorBelongs(const Entry& entry, std::uint64_t log_bytes) const;
   Result<Sequence> Walk(std::uint64_t first_bytes);
-  bool Holds(const Sequence& sequence, std::uint64_t entry_bytes) const;
+  Result<bool> Holds(const Sequence& sequence, std::uint64_t entry_bytes);
+  Result<void> CountVisit();
   Result<std::optional<Sequence>> FindActive();
   Result<Replay> Replayed(const Sequence& active) const;
 
@@ -95,6 +99,7 @@ class Log {
   const Header& header_;
   std::vector<Slot> slots_;
   std::uint64_t checksummed_bytes_ = 0;
+  std::uint64_t visits_ = 0;
   bool saw_entry_ = false;  ///< something with this log's GUID, whole or not
 };
 
@@ -211,6 +216,7 @@ Result<Log::Sequence> Log::Walk(std::uint64_t first_bytes) {
   Sequence sequence;
   sequence.first_bytes = first_bytes;
   while (sequence.length_bytes < length_bytes()) {
+    VMFERRY_RETURN_IF_ERROR(CountVisit());
     VMFERRY_ASSIGN_OR_RETURN(const Slot* slot, Look(Wrap(first_bytes + sequence.length_bytes)));
     if (!slot->entry) break;
     const Entry& next = *slot->entry;
@@ -223,9 +229,15 @@ Result<Log::Sequence> Log::Walk(std::uint64_t first_bytes) {
   return sequence;
 }
 
-bool Log::Holds(const Sequence& sequence, std::uint64_t entry_bytes) const {
+Result<void> Log::CountVisit() {
+  if (++visits_ <= kMaxVisitRounds * slots_.size()) return {};
+  return Damage("vhdx.log.damaged", "the sequences of the VHDX's log overlap each other");
+}
+
+Result<bool> Log::Holds(const Sequence& sequence, std::uint64_t entry_bytes) {
   std::uint64_t at = 0;
   while (at < sequence.length_bytes) {
+    VMFERRY_RETURN_IF_ERROR(CountVisit());
     const std::uint64_t place = Wrap(sequence.first_bytes + at);
     if (place == entry_bytes) return true;
     at += slots_[place / kLogSectorBytes].entry->length_bytes;
@@ -244,7 +256,11 @@ Result<std::optional<Log::Sequence>> Log::FindActive() {
       continue;
     }
     VMFERRY_ASSIGN_OR_RETURN(const Sequence sequence, Walk(at));
-    if (sequence.count > 0 && Holds(sequence, sequence.head.tail_bytes)) {
+    bool active = false;
+    if (sequence.count > 0) {
+      VMFERRY_ASSIGN_OR_RETURN(active, Holds(sequence, sequence.head.tail_bytes));
+    }
+    if (active) {
       if (!best || sequence.head.sequence > best->head.sequence) best = sequence;
       at += sequence.length_bytes;
       continue;

@@ -7,11 +7,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/byte_reader.h"
 #include "base/units.h"
+#include "codec/digest.h"
 #include "image/open.h"
 #include "image/vhdx/vhdx_image.h"
 #include "sys/file.h"
@@ -194,6 +197,50 @@ TEST(VhdxLog, WithoutAnyWholeEntryIsRefused) {
   DirtyDisk dirty;
   for (auto& entry : dirty.builder.log) entry.torn = true;
   EXPECT_EQ(ReasonOf(dirty.Build()), "vhdx.log.damaged");
+}
+
+/// Writes an entry without descriptors, `length` sectors long, over what is there.
+void PutEmptyEntry(Bytes& file, std::uint64_t log, std::uint64_t slot, std::uint64_t length,
+                   std::uint64_t sequence, std::uint64_t tail) {
+  const std::uint64_t at = log + slot * kSector;
+  const auto put = [&](std::uint64_t offset, std::uint64_t value, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) {
+      file[at + offset + i] = static_cast<std::byte>(value >> (8 * i));
+    }
+  };
+  std::fill_n(file.begin() + static_cast<std::ptrdiff_t>(at), 64, std::byte{0});
+  std::memcpy(&file[at], "loge", 4);
+  put(8, length * kSector, 4);
+  put(12, tail, 4);
+  put(16, sequence, 8);
+  const Bytes guid = testing::VhdxGuid(kLogGuid);
+  std::copy(guid.begin(), guid.end(), file.begin() + static_cast<std::ptrdiff_t>(at + 32));
+  put(48, file.size(), 8);
+  put(56, file.size(), 8);
+  put(4, codec::Crc32c(std::span(file).subspan(at, length * kSector)), 4);
+}
+
+// Sixty first entries, all followed by the same long sequence, none of them valid: following each
+// to its end would cost the product, and hours in a log of the largest size.
+TEST(VhdxLog, WithSequencesThatShareTheirEndIsGivenUp) {
+  constexpr std::uint64_t kFirsts = 60;
+  constexpr std::uint64_t kSlots = kMiB / kSector;
+  VhdxBuilder builder;
+  builder.log_guid = kLogGuid;
+  Bytes file = builder.Build();
+  const std::uint64_t log = builder.places.log;
+  const std::uint64_t nowhere = (kSlots - 1) * kSector;
+  for (std::uint64_t slot = kFirsts; slot < kSlots - 2; ++slot) {
+    PutEmptyEntry(file, log, slot, 1, 2 + slot - kFirsts, nowhere);
+  }
+  for (std::uint64_t slot = kFirsts; slot-- > 0;) {
+    PutEmptyEntry(file, log, slot, kFirsts - slot, 1, nowhere);
+  }
+  const auto disk = OpenBytes(std::move(file));
+  ASSERT_FALSE(disk.has_value());
+  EXPECT_EQ(disk.error().reason(), "vhdx.log.damaged");
+  EXPECT_NE(disk.error().message().find("sequences"), std::string::npos) << disk.error().message();
+  EXPECT_NE(disk.error().message().find("overlap"), std::string::npos) << disk.error().message();
 }
 
 TEST(VhdxLog, ThatWasNeverWrittenIsADefect) {

@@ -136,7 +136,7 @@ Result<LayerRun> VhdxLayer::PartialRunAt(BatEntry entry, std::uint64_t offset_by
 }
 
 Result<LayerRun> VhdxLayer::RunAt(std::uint64_t offset_bytes, std::uint64_t limit_bytes) const {
-  const std::uint64_t end_bytes = offset_bytes + limit_bytes;
+  std::uint64_t end_bytes = offset_bytes + limit_bytes;
   const std::uint64_t first_block = offset_bytes >> geometry_.block_bits;
   Cursor cursor(*bat_);
   VMFERRY_ASSIGN_OR_RETURN(const BatEntry first, cursor.EntryOf(first_block));
@@ -146,6 +146,14 @@ Result<LayerRun> VhdxLayer::RunAt(std::uint64_t offset_bytes, std::uint64_t limi
   }
   const RunKind kind = RunKindOf(first.state());
   const std::uint64_t within_bytes = offset_bytes - (first_block << geometry_.block_bits);
+  const std::uint64_t place_bytes = first.place_bytes() + within_bytes;
+  bool hole = false;
+  if (kind == RunKind::kData) {
+    // Blocks are large and come whole: what nobody wrote of them the file system did not store.
+    VMFERRY_ASSIGN_OR_RETURN(const sys::FileRun stored, source_->RunAt(place_bytes));
+    end_bytes = std::min(end_bytes, offset_bytes + stored.length_bytes);
+    hole = stored.hole;
+  }
   std::uint64_t next_place_bytes = first.place_bytes();
   std::uint64_t block = cursor.Next(first_block);
   const std::uint64_t blocks_end =
@@ -165,8 +173,8 @@ Result<LayerRun> VhdxLayer::RunAt(std::uint64_t offset_bytes, std::uint64_t limi
   }
   return LayerRun{.offset_bytes = offset_bytes,
                   .length_bytes = std::min(block << geometry_.block_bits, end_bytes) - offset_bytes,
-                  .kind = kind,
-                  .locator = first.place_bytes() + within_bytes};
+                  .kind = hole ? RunKind::kZero : kind,
+                  .locator = place_bytes};
 }
 
 Result<void> VhdxLayer::ReadRun(const LayerRun& run, std::span<std::byte> out) const {
