@@ -409,7 +409,7 @@ class Bench:
         say("|---|---|---|---|---|---|---|---|---|")
         unit = 64 * MIB if self.quick else 1000 * MIB
         prefix = "quick-" if self.quick else ""
-        for format_, options in (("qcow2", []), ("raw", []), ("vmdk", []), ("vhdx", ["-o", "block_size=1M"])):
+        for format_, options in (("qcow2", []), ("raw", []), ("vhdx", ["-o", "block_size=1M"])):
             for times in (1, 2, 4, 8):
                 name = f"{prefix}curve-{times}.{format_}"
                 path = self.inputs.scattered(name, format_, options, TIB, times * unit, MIB)
