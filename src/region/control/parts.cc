@@ -5,6 +5,7 @@
 #include "region/ebs/service.h"
 #include "region/ec2/service.h"
 #include "region/iam/service.h"
+#include "region/import/image_tasks.h"
 #include "region/import/importer.h"
 #include "region/s3/service.h"
 #include "region/sts/service.h"
@@ -27,12 +28,13 @@ class AllParts final : public Parts {
     VMFERRY_ASSIGN_OR_RETURN(instances_, vm::Instances::Open(context, sandbox_, *disks_, {}));
     VMFERRY_ASSIGN_OR_RETURN(importer_,
                              Importer::Open(context, sandbox_, *disks_, *instances_, http_, {}));
+    VMFERRY_ASSIGN_OR_RETURN(image_tasks_, ImageTasks::Open(context, sandbox_, *disks_, http_, {}));
     VMFERRY_ASSIGN_OR_RETURN(s3_, s3::S3Service::Open(context));
     VMFERRY_ASSIGN_OR_RETURN(ebs_, ebs::EbsService::Open(context, *disks_));
     VMFERRY_ASSIGN_OR_RETURN(sts_, sts::StsService::Open(context));
     VMFERRY_ASSIGN_OR_RETURN(iam_, iam::IamService::Open(context));
     ec2_ = std::make_unique<ec2::Ec2Service>(
-        ec2::World{context, *disks_, *images_, *instances_, *importer_});
+        ec2::World{context, *disks_, *images_, *instances_, *importer_, *image_tasks_});
     return {};
   }
 
@@ -42,7 +44,7 @@ class AllParts final : public Parts {
 
   // Instances adopt their processes before imports go on; they stop last but for the disks.
   std::vector<Component*> Components() override {
-    return {disks_.get(), instances_.get(), importer_.get()};
+    return {disks_.get(), instances_.get(), importer_.get(), image_tasks_.get()};
   }
 
   std::map<std::string, AdminAction> AdminActions() override {
@@ -60,6 +62,7 @@ class AllParts final : public Parts {
   std::unique_ptr<vm::Images> images_;
   std::unique_ptr<vm::Instances> instances_;
   std::unique_ptr<Importer> importer_;
+  std::unique_ptr<ImageTasks> image_tasks_;
   std::unique_ptr<s3::S3Service> s3_;
   std::unique_ptr<ebs::EbsService> ebs_;
   std::unique_ptr<ec2::Ec2Service> ec2_;

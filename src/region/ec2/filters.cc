@@ -44,12 +44,12 @@ bool MatchesWildcard(std::string_view pattern, std::string_view text) {
   return p == pattern.size();
 }
 
-Filters Filters::Parse(const QueryParameters& parameters) {
+Filters Filters::Parse(const QueryParameters& parameters, std::string_view list) {
   Filters filters;
-  for (const std::uint64_t index : parameters.Indices("Filter")) {
+  for (const std::uint64_t index : parameters.Indices(list)) {
     filters.filters_.push_back(
-        {.name = parameters.Member("Filter", index, "Name"),
-         .patterns = parameters.List(fmt::format("Filter.{}.Value", index))});
+        {.name = parameters.Member(list, index, "Name"),
+         .patterns = parameters.List(fmt::format("{}.{}.Value", list, index))});
   }
   return filters;
 }

@@ -21,7 +21,8 @@ bool MatchesWildcard(std::string_view pattern, std::string_view text);
 /// Filter.N.Name and Filter.N.Value.M: names all must match, of each one value.
 class Filters {
  public:
-  static Filters Parse(const QueryParameters& parameters);
+  /// Some operations call their list "Filters".
+  static Filters Parse(const QueryParameters& parameters, std::string_view list = "Filter");
 
   /// The values a resource has for a filter name; nothing for names that are not modelled.
   using Values = std::function<std::optional<std::vector<std::string>>(std::string_view name)>;

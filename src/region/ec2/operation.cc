@@ -30,6 +30,8 @@ constexpr std::array kTranslations = {
     Translation{"region.no_such_task", "InvalidConversionTaskId"},
     Translation{"region.task_final", "DeleteConversionTaskError"},
     Translation{"region.too_many_tasks", "ResourceLimitExceeded"},
+    Translation{"region.too_many_image_tasks", "ResourceCountLimitExceeded"},
+    Translation{"region.client_token_reused", "IdempotentParameterMismatch"},
     Translation{"region.too_many_tags", "TagLimitExceeded"},
     Translation{"region.volume_in_use", "VolumeInUse"},
     Translation{"region.snapshot_in_use", "InvalidSnapshot.InUse"},

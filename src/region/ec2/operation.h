@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "region/core/context.h"
 #include "region/core/query_protocol.h"
+#include "region/import/image_tasks.h"
 #include "region/import/importer.h"
 #include "region/vm/disks.h"
 #include "region/vm/images.h"
@@ -27,6 +28,7 @@ struct World {
   vm::Images& images;
   vm::Instances& instances;
   Importer& importer;
+  ImageTasks& image_tasks;
 };
 
 /// Writes the reply's elements. Errors made by Refuse() carry EC2's code; others are translated.
@@ -43,6 +45,9 @@ struct Operation {
 
 /// One table for each group, in the file of the group.
 std::span<const Operation> ConversionOperations();
+std::span<const Operation> ImportImageOperations();
+std::span<const Operation> ImportSnapshotOperations();
+std::span<const Operation> ImportTaskOperations();
 std::span<const Operation> InstanceOperations();
 std::span<const Operation> VolumeOperations();
 std::span<const Operation> SnapshotOperations();

@@ -9,9 +9,10 @@
 namespace vmferry::region::ec2 {
 namespace {
 
-constexpr std::array kGroups = {ConversionOperations, InstanceOperations, VolumeOperations,
-                                SnapshotOperations,   TagOperations,      PlaceOperations,
-                                FaultOperations};
+constexpr std::array kGroups = {
+    ConversionOperations, ImportImageOperations, ImportSnapshotOperations, ImportTaskOperations,
+    InstanceOperations,   VolumeOperations,      SnapshotOperations,       TagOperations,
+    PlaceOperations,      FaultOperations};
 
 // Part of every request, or of its signature.
 bool IsCommon(std::string_view name) {

@@ -16,15 +16,10 @@
 #include "http/client.h"
 #include "region/core/context.h"
 #include "region/core/credentials.h"
+#include "region/import/local_url.h"
 #include "sys/file.h"
 
 namespace vmferry::region {
-
-/// An object by its place.
-struct ObjectName {
-  std::string bucket;
-  std::string key;
-};
 
 /// What the caller of an import did wrong; the message, "ClientError: " and `text`, is the task's
 /// statusMessage. kInvalidArgument region.client_error.
@@ -46,7 +41,7 @@ class Fetcher {
   /// A request for the URL of an import manifest: it carries its own signature.
   /// Errors: region.client_error: the URL points elsewhere than this region.
   Result<http::Request> ForUrl(std::string_view url) const;
-  /// A request for an object, signed by the region in the place of the service role. HEAD or GET.
+  /// A request for an object, GET or HEAD, signed by the region in the place of the service role.
   http::Request ForObject(std::string_view method, const ObjectName& object) const;
 
   /// The whole body. Errors: region.client_error: forbidden, or longer than the limit.
@@ -57,7 +52,7 @@ class Fetcher {
   Result<Text> ReadText(const http::Request& request, std::string_view what,
                         std::size_t limit_bytes, const OpContext& op) const;
 
-  /// Size of the object, from HEAD.
+  /// A request for an object as HEAD: its size.
   struct Size {
     FetchOutcome outcome = FetchOutcome::kDone;
     std::uint64_t bytes = 0;

@@ -99,7 +99,6 @@ class Importer final : public Component {
   Result<Outcome> Convert(Job& job, const OpContext& op);
   Result<void> ConvertDisk(Job& job, const ConversionTask& task, const OpContext& op);
   Result<Outcome> Finish(Job& job);
-  Result<void> CheckFault(std::string_view stage);
   Result<void> CleanUp(const ConversionTask& task);
 
   ConversionTask TaskOf(const Job& job);

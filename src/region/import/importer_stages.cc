@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/units.h"
+#include "region/import/conversion.h"
 #include "region/import/importer_job.h"
 #include "region/import/upload_gate.h"
 
@@ -13,26 +14,7 @@ namespace {
 
 constexpr std::chrono::hours kConvertTime{12};
 
-// qemu-img's complaint in AWS's words where there are some.
-Error ConversionError(const Error& error, ImageFormat format) {
-  if (error.reason() != "region.tool_failed") return error;
-  if (error.message().find("No space left") != std::string::npos ||
-      error.message().find("File too large") != std::string::npos) {
-    return error;  // ours: the region's disk is full
-  }
-  if (format == ImageFormat::kVmdk) {
-    return ClientError("Uncompressed data has an invalid length").CausedBy(error);
-  }
-  return ClientError("Disk validation failed [Unsupported specified file format]").CausedBy(error);
-}
-
 }  // namespace
-
-Result<void> Importer::CheckFault(std::string_view stage) {
-  const std::optional<FaultRule> fault = context_.faults.Take(stage);
-  if (!fault || fault->kind != FaultKind::kFail) return {};
-  return ClientError(fault->message);
-}
 
 Result<Importer::Outcome> Importer::RunStage(Job& job, const OpContext& op) {
   switch (TaskOf(job).stage) {
@@ -51,7 +33,7 @@ Result<Importer::Outcome> Importer::Download(Job& job, const OpContext& op) {
   if (Now() >= task.expire_time) {
     return ClientError("The upload was not complete when the task expired");
   }
-  VMFERRY_RETURN_IF_ERROR(CheckFault("import.download"));
+  VMFERRY_RETURN_IF_ERROR(CheckStageFault(context_.faults, "import.download"));
   const std::filesystem::path work = WorkFolder(task.id);
   if (!job.manifest) {
     VMFERRY_ASSIGN_OR_RETURN(const Outcome fetched, FetchManifest(job, op));
@@ -140,7 +122,7 @@ Result<Importer::Outcome> Importer::Convert(Job& job, const OpContext& op) {
       VMFERRY_RETURN_IF_ERROR(SetStage(job, TaskStage::kDownload, 0));
       return Outcome::kDone;
     }
-    VMFERRY_RETURN_IF_ERROR(CheckFault("import.convert"));
+    VMFERRY_RETURN_IF_ERROR(CheckStageFault(context_.faults, "import.convert"));
     VMFERRY_RETURN_IF_ERROR(ConvertDisk(job, task, op));
   }
   std::filesystem::remove_all(work, failure);
@@ -151,26 +133,16 @@ Result<Importer::Outcome> Importer::Convert(Job& job, const OpContext& op) {
 Result<void> Importer::ConvertDisk(Job& job, const ConversionTask& task, const OpContext& op) {
   const std::filesystem::path work = WorkFolder(task.id);
   const std::uint64_t volume_bytes = task.volume_gib * kGiB;
-  {
-    VMFERRY_ASSIGN_OR_RETURN(const sys::File file,
-                             sys::File::Open(work / "disk", sys::File::Mode::kRead));
-    if (auto accepted = CheckUpload(file, task.format); !accepted) {
-      if (accepted.error().reason() != "region.upload_refused") return accepted;
-      return ClientError(accepted.error().message());
-    }
-  }
-  VMFERRY_RETURN_IF_ERROR(sandbox_.Give(work));
-  VMFERRY_RETURN_IF_ERROR(sandbox_.Share(work / "disk"));
   VMFERRY_RETURN_IF_ERROR(sys::RemoveFile(work / "volume.qcow2"));
   SetProgress(job, task.bytes_converted, 0);
   const OpContext timed = op.WithDeadline(context_.clock.DeadlineIn(kConvertTime));
-  const auto size = disks_.tool().VirtualSize(work, "disk", QemuFormat(task.format), timed);
-  if (!size) return ConversionError(size.error(), task.format);
-  if (*size > volume_bytes) {
+  VMFERRY_ASSIGN_OR_RETURN(const std::uint64_t size,
+                           AcceptUpload(sandbox_, disks_.tool(), work, "disk", task.format, timed));
+  if (size > volume_bytes) {
     return ClientError(
         fmt::format("The disk has a virtual size of {} bytes, the volume of {} GiB "
                     "is too small for it",
-                    *size, task.volume_gib));
+                    size, task.volume_gib));
   }
   Result<void> converted = disks_.tool().Convert(
       work,
@@ -192,7 +164,7 @@ Result<void> Importer::ConvertDisk(Job& job, const ConversionTask& task, const O
 
 Result<Importer::Outcome> Importer::Finish(Job& job) {
   const ConversionTask task = TaskOf(job);
-  VMFERRY_RETURN_IF_ERROR(CheckFault("import.instance"));
+  VMFERRY_RETURN_IF_ERROR(CheckStageFault(context_.faults, "import.instance"));
   {
     const MutexLock lock(mutex_);
     if (job.task.state == TaskState::kActive) job.task.message = "Progress: 6%";

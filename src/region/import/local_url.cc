@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include "sigv4/canonical.h"
+
 namespace vmferry::region {
 namespace {
 
@@ -20,6 +22,43 @@ bool IsOwnName(const http::Url& url, const Settings& settings) {
 }
 
 }  // namespace
+
+bool IsSignedUrl(std::string_view url) {
+  const std::size_t query = url.find('?');
+  if (query == url.npos) return false;
+  const std::string_view parameters = url.substr(query + 1);
+  for (const std::string_view name : {"X-Amz-Signature=", "Signature="}) {
+    const std::size_t at = parameters.find(name);
+    if (at == 0 || (at != parameters.npos && parameters[at - 1] == '&')) return true;
+  }
+  return false;
+}
+
+std::optional<ObjectName> ObjectOfUrl(std::string_view text, const Settings& settings) {
+  constexpr std::string_view kScheme = "s3://";
+  std::string bucket;
+  std::string path;
+  if (text.starts_with(kScheme)) {
+    path = text.substr(kScheme.size());
+  } else {
+    const auto url = http::ParseUrl(text);
+    if (!url || (!IsOwnAddress(*url, settings) && !IsOwnName(*url, settings))) return std::nullopt;
+    path = sigv4::UriDecode(std::string_view(url->path).substr(1));
+    const std::string_view host = url->host;
+    const std::size_t s3 = host.find(".s3.");
+    const std::size_t local = host.find(".localhost");
+    const std::size_t end = s3 != host.npos ? s3 : local;
+    if (end != host.npos) bucket = host.substr(0, end);
+  }
+  if (bucket.empty()) {
+    const std::size_t slash = path.find('/');
+    if (slash == path.npos) return std::nullopt;
+    bucket = path.substr(0, slash);
+    path.erase(0, slash + 1);
+  }
+  if (bucket.empty() || path.empty()) return std::nullopt;
+  return ObjectName{std::move(bucket), std::move(path)};
+}
 
 Result<http::Request> LocalRequest(std::string_view text, const Settings& settings) {
   auto url = http::ParseUrl(text);

@@ -5,6 +5,8 @@
 
 #pragma once
 
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include "base/result.h"
@@ -12,6 +14,19 @@
 #include "region/core/context.h"
 
 namespace vmferry::region {
+
+/// An object by its place.
+struct ObjectName {
+  std::string bucket;
+  std::string key;
+};
+
+/// True when the URL carries a signature of its own, SigV4 or SigV2.
+bool IsSignedUrl(std::string_view url);
+
+/// The object that "s3://BUCKET/KEY" or an https URL of this region names, path or virtual-host
+/// style. Nothing for others.
+std::optional<ObjectName> ObjectOfUrl(std::string_view url, const Settings& settings);
 
 /// A GET request for the URL, addressed to the region's own port. Host names of the region
 /// (s3.REGION.amazonaws.com, BUCKET.s3.REGION.amazonaws.com) are kept as Host header, since the

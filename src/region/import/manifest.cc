@@ -107,14 +107,25 @@ std::string_view ImageFormatName(ImageFormat format) {
       return "VMDK";
     case ImageFormat::kVhd:
       return "VHD";
+    case ImageFormat::kVhdx:
+      return "VHDX";
+    case ImageFormat::kOva:
+      return "OVA";
   }
   return "";
 }
 
-Result<ImageFormat> ParseImageFormat(std::string_view name) {
-  for (const ImageFormat format : {ImageFormat::kRaw, ImageFormat::kVmdk, ImageFormat::kVhd}) {
+std::optional<ImageFormat> FindImageFormat(std::string_view name) {
+  for (const ImageFormat format : {ImageFormat::kRaw, ImageFormat::kVmdk, ImageFormat::kVhd,
+                                   ImageFormat::kVhdx, ImageFormat::kOva}) {
     if (http::EqualsIgnoreCase(name, ImageFormatName(format))) return format;
   }
+  return std::nullopt;
+}
+
+Result<ImageFormat> ParseImageFormat(std::string_view name) {
+  const std::optional<ImageFormat> format = FindImageFormat(name);
+  if (format && *format != ImageFormat::kVhdx && *format != ImageFormat::kOva) return *format;
   return Error(ErrorCode::kInvalidArgument, "region.bad_image_format",
                fmt::format("'{}' is not an image format", name.substr(0, 40)));
 }

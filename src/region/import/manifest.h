@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,16 +16,21 @@
 
 namespace vmferry::region {
 
-/// Value of `file-format`, and of Image.Format in the API.
+/// Value of `file-format`, and of Format in the API. Stored in the database: never renumber.
 enum class ImageFormat : std::uint8_t {
   kRaw = 0,
   kVmdk = 1,
   kVhd = 2,
+  kVhdx = 3,  ///< ImportImage and ImportSnapshot only
+  kOva = 4,   ///< ImportImage only
 };
-/// "RAW", "VMDK", "VHD".
+/// "RAW", "VMDK", "VHD", "VHDX", "OVA".
 std::string_view ImageFormatName(ImageFormat format);
-/// Any case. Errors: kInvalidArgument region.bad_image_format.
+/// The formats of manifests: RAW, VMDK, VHD. Any case.
+/// Errors: kInvalidArgument region.bad_image_format.
 Result<ImageFormat> ParseImageFormat(std::string_view name);
+/// Any of the formats, in any case; nothing for other words.
+std::optional<ImageFormat> FindImageFormat(std::string_view name);
 
 struct ManifestPart {
   std::uint64_t index = 0;

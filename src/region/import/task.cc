@@ -7,6 +7,8 @@
 #include <array>
 #include <utility>
 
+#include "region/import/fetch.h"
+
 namespace vmferry::region {
 namespace {
 
@@ -34,6 +36,12 @@ std::string_view TaskStateName(TaskState state) {
 
 bool MayFollow(TaskState from, TaskState to) {
   return std::find(kSteps.begin(), kSteps.end(), std::pair(from, to)) != kSteps.end();
+}
+
+Result<void> CheckStageFault(FaultRules& faults, std::string_view stage) {
+  const std::optional<FaultRule> fault = faults.Take(stage);
+  if (!fault || fault->kind != FaultKind::kFail) return {};
+  return ClientError(fault->message);
 }
 
 std::string DiskMessage(const ConversionTask& task) {

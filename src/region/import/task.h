@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/result.h"
+#include "region/core/faults.h"
 #include "region/import/manifest.h"
 
 namespace vmferry::region {
@@ -54,6 +56,9 @@ struct ConversionTask {
   std::uint64_t bytes_converted = 0;
   int convert_percent = -1;  ///< -1: the conversion has not begun
 };
+
+/// The failure asked for at this stage ("import.convert"), if there is one: region.client_error.
+Result<void> CheckStageFault(FaultRules& faults, std::string_view stage);
 
 /// statusMessage of the disk while the task is active: "Pending : Downloaded 0", "Progress: 50%".
 std::string DiskMessage(const ConversionTask& task);

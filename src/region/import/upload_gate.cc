@@ -8,6 +8,7 @@
 
 #include "base/byte_reader.h"
 #include "base/units.h"
+#include "region/import/vhdx_gate.h"
 
 namespace vmferry::region {
 namespace {
@@ -180,8 +181,12 @@ Result<void> CheckUpload(const sys::File& file, ImageFormat format) {
       return CheckVmdk(file, file_bytes);
     case ImageFormat::kVhd:
       return CheckVhd(file, file_bytes);
+    case ImageFormat::kVhdx:
+      return CheckVhdx(file, file_bytes);
+    case ImageFormat::kOva:
+      break;  // its disks pass here one by one
   }
-  return {};
+  return Refused("Disk validation failed [Unsupported specified file format]");
 }
 
 std::string QemuFormat(ImageFormat format) {
@@ -192,6 +197,10 @@ std::string QemuFormat(ImageFormat format) {
       return "vmdk";
     case ImageFormat::kVhd:
       return "vpc";
+    case ImageFormat::kVhdx:
+      return "vhdx";
+    case ImageFormat::kOva:
+      break;
   }
   return "";
 }

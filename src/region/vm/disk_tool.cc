@@ -66,6 +66,28 @@ std::string TailOf(const std::filesystem::path& path, std::size_t count) {
   return tail;
 }
 
+// A VHD's size by its "current size". QEMU guesses by the writer's name whether that or the
+// geometry counts, and then cuts the end off disks of VirtualBox.
+// Source: Microsoft, "Virtual Hard Disk Image Format Specification", "Current Size".
+std::vector<std::string> Source(const std::string& format, const std::string& file) {
+  if (format != "vpc") return {"-f", format, file};
+  return {"--image-opts",
+          "driver=vpc,force_size_calc=current_size,file.driver=file,file.filename=" + file};
+}
+
+std::vector<std::string> Command(std::initializer_list<std::string> head, const std::string& format,
+                                 const std::string& file,
+                                 std::initializer_list<std::string> tail = {}) {
+  std::vector<std::string> command(head);
+  std::vector<std::string> source = Source(format, file);
+  const std::string last = std::move(source.back());
+  source.pop_back();
+  command.insert(command.end(), source.begin(), source.end());
+  command.insert(command.end(), tail.begin(), tail.end());
+  command.push_back(last);
+  return command;
+}
+
 }  // namespace
 
 int LastPercent(std::string_view output) {
@@ -116,7 +138,7 @@ Result<std::uint64_t> DiskTool::VirtualSize(const std::filesystem::path& folder,
                                             const OpContext& context) const {
   VMFERRY_ASSIGN_OR_RETURN(
       const std::string output,
-      Run(folder, {"qemu-img", "info", "--output=json", "-f", format, file}, kMiB, context));
+      Run(folder, Command({"qemu-img", "info", "--output=json"}, format, file), kMiB, context));
   VMFERRY_ASSIGN_OR_RETURN(const text::Json info, text::Json::Parse(output));
   return info["virtual-size"].AsUint();
 }
@@ -127,10 +149,11 @@ Result<void> DiskTool::Convert(const std::filesystem::path& folder, const Conver
                              .address_space_bytes = kAddressSpace,
                              .file_bytes = conversion.target_bytes_max,
                              .dies_with_us = true};
-  sys::ProcessOptions options =
-      sandbox_.Confine({"qemu-img", "convert", "-p", "-f", conversion.source_format, "-O",
-                        conversion.target_format, conversion.source, conversion.target},
-                       folder, limits);
+  std::vector<std::string> command =
+      Command({"qemu-img", "convert", "-p"}, conversion.source_format, conversion.source,
+              {"-O", conversion.target_format});
+  command.push_back(conversion.target);
+  sys::ProcessOptions options = sandbox_.Confine(std::move(command), folder, limits);
   options.stdout_path = folder / "convert.out";
   options.stderr_path = folder / "convert.err";
   VMFERRY_RETURN_IF_ERROR(sys::RemoveFile(options.stdout_path));

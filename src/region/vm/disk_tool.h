@@ -30,7 +30,7 @@ struct MapRun {
 
 struct Conversion {
   std::string source;
-  std::string source_format;  ///< "raw", "vmdk", "vpc", "qcow2"
+  std::string source_format;  ///< "raw", "vmdk", "vpc", "vhdx", "qcow2"
   std::string target;
   std::string target_format;
   std::uint64_t target_bytes_max = 0;  ///< limit of the file written

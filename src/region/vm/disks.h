@@ -110,6 +110,11 @@ class Disks final : public Component {
   /// Errors: kNotFound region.no_such_volume; kFailedPrecondition region.wrong_state.
   Result<Snapshot> CreateSnapshot(std::string_view volume_id, std::string_view description,
                                   const TagMap& tags);
+  /// Takes a raw disk over as the completed snapshot `snapshot.id` of `snapshot.size_gib`: its
+  /// holes are the blocks that were not written. State, counts and completion are set here.
+  /// Post: files and record are durable; `raw` is gone. On error the record does not exist.
+  Result<void> AdoptSnapshot(Snapshot snapshot, const std::filesystem::path& raw,
+                             const OpContext& op, const std::function<void(int)>& progress);
   /// Errors: kNotFound region.no_such_snapshot; kFailedPrecondition region.snapshot_in_use.
   Result<void> DeleteSnapshot(std::string_view id);
   /// The bytes of a completed snapshot. Errors: kNotFound region.no_such_snapshot;
