@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+
 #include "aws_cloud.h"
 #include "base/units.h"
 #include "cloud_factory.h"
@@ -35,12 +37,35 @@ Error BadFault(std::string message) {
           "clear [ID]");
 }
 
-std::string DescribeRule(const region::FaultRule& rule) {
-  return fmt::format("{}  {} {}  {}\n", rule.id, rule.operation, FaultKindName(rule.kind),
-                     rule.remaining < 0 ? "for ever" : fmt::format("{} times", rule.remaining));
+constexpr std::int64_t kAlwaysPpm = 1'000'000;
+
+// "0.05" or "5%" in millionths. Errors: nothing.
+std::optional<std::int64_t> ParseRate(std::string text) {
+  double factor = 1e6;
+  if (text.ends_with('%')) {
+    text.pop_back();
+    factor = 1e4;
+  }
+  double value = 0;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (failure != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  if (!(value > 0) || value * factor > 1e6) return std::nullopt;
+  return std::max<std::int64_t>(1, static_cast<std::int64_t>(value * factor + 0.5));
 }
 
-// Words behind `add`: OPERATION KIND [COUNT] [skip=N] [status=N] [code=X] [message=X] [delay=D].
+std::string DescribeRule(const region::FaultRule& rule) {
+  std::string text =
+      fmt::format("{}  {} {}  {}", rule.id, rule.operation, FaultKindName(rule.kind),
+                  rule.remaining < 0 ? "for ever" : fmt::format("{} times", rule.remaining));
+  if (rule.rate_ppm < kAlwaysPpm) {
+    text += fmt::format("  at a rate of {} (seed {})", static_cast<double>(rule.rate_ppm) / 1e6,
+                        rule.seed);
+  }
+  return text + "\n";
+}
+
+// Words behind `add`: OPERATION KIND [COUNT] [skip=N] [rate=R] [seed=N] [status=N] [code=X]
+// [message=X] [delay=D].
 Result<region::FaultRule> ParseRule(const std::vector<std::string>& words) {
   if (words.size() < 3) return BadFault("faults add: name an operation and a kind");
   region::FaultRule rule;
@@ -48,8 +73,8 @@ Result<region::FaultRule> ParseRule(const std::vector<std::string>& words) {
   const auto kind = region::ParseFaultKind(words[2]);
   if (!kind) {
     return BadFault(
-        fmt::format("faults add: '{}' is none of error, cut, cut-after, delay, fail, "
-                    "foreign-bucket",
+        fmt::format("faults add: '{}' is none of error, throttle, server-error, unavailable, "
+                    "expired-token, cut, cut-after, delay, fail, foreign-bucket",
                     words[2]));
   }
   rule.kind = *kind;
@@ -66,6 +91,10 @@ Result<region::FaultRule> ParseRule(const std::vector<std::string>& words) {
       rule.remaining = static_cast<std::int64_t>(*number);
     } else if (name == "skip" && number) {
       rule.skip = static_cast<std::int64_t>(*number);
+    } else if (name == "seed" && number) {
+      rule.seed = *number;
+    } else if (const auto rate = ParseRate(value); name == "rate" && rate) {
+      rule.rate_ppm = *rate;
     } else if (name == "status" && number) {
       rule.status = static_cast<int>(*number);
     } else if (name == "code") {
@@ -99,6 +128,8 @@ Result<cli::RegionView> RegionDoor::Start(const cli::RegionStart& start, const O
   options.region.folder = FolderOf(start.folder);
   options.region.port = start.port.value_or(PortOfBefore(options.region.folder));
   options.region.strict = start.strict;
+  options.region.quotas = start.quotas;
+  options.region.ephemeral = start.ephemeral;
   auto outcome = region::control::StartRegion(options, MakeWorld());
   // The default port is a convenience: where another region has it, any port does. A port that was
   // asked for is taken or refused.
@@ -127,6 +158,13 @@ Result<void> RegionDoor::Stop(const std::filesystem::path& folder, const OpConte
       break;
   }
   return {};
+}
+
+Result<text::Json> RegionDoor::Details(const std::filesystem::path& folder,
+                                       const OpContext& context) {
+  region::control::AdminClient admin(http_, clock_);
+  return admin.Do(FolderOf(folder), "Status", text::Json::MakeObject(),
+                  {clock_.DeadlineIn(std::chrono::seconds(60)), context.stop});
 }
 
 Result<cli::RegionView> RegionDoor::Status(const std::filesystem::path& folder) {

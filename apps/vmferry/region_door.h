@@ -21,6 +21,8 @@ class RegionDoor final : public cli::RegionControl {
   Result<cli::RegionView> Start(const cli::RegionStart& start, const OpContext& context) override;
   Result<void> Stop(const std::filesystem::path& folder, const OpContext& context) override;
   Result<cli::RegionView> Status(const std::filesystem::path& folder) override;
+  Result<text::Json> Details(const std::filesystem::path& folder,
+                             const OpContext& context) override;
   Result<std::string> Env(const std::filesystem::path& folder) override;
   Result<std::string> Console(const std::filesystem::path& folder, const std::string& instance_id,
                               const OpContext& context) override;

@@ -218,6 +218,10 @@ void AddRegion(CLI::App& app, Arguments& arguments, RawWords& raw) {
   start->add_option("--port", raw.port, "loopback port; 0 takes any free one")
       ->check(CLI::Range(0, 65535));
   start->add_flag("--strict", arguments.strict, "refuse what AWS merely tolerates");
+  start->add_flag("--quotas", arguments.quotas,
+                  "refuse more requests a second than AWS's default quotas (EBS direct APIs)");
+  start->add_flag("--ephemeral", arguments.ephemeral,
+                  "a region in a new folder, which is removed when it stops");
   add("stop", "stop its instances in order, then itself", CommandName::kRegionStop);
   add("status", "say whether it runs, and where", CommandName::kRegionStatus);
   add("env", "print shell commands that point AWS tools at it", CommandName::kRegionEnv);

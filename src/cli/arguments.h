@@ -91,6 +91,8 @@ struct Arguments {
   std::string folder;
   std::optional<std::uint16_t> port;
   bool strict = false;
+  bool quotas = false;
+  bool ephemeral = false;
   std::string instance;
   std::vector<std::string> fault;  ///< words after `faults`
 };

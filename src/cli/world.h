@@ -15,6 +15,7 @@
 #include "sys/environment.h"
 #include "sys/network.h"
 #include "sys/random.h"
+#include "text/json.h"
 
 namespace vmferry::store {
 class Store;
@@ -26,6 +27,8 @@ struct RegionStart {
   std::filesystem::path folder;  ///< empty: the default one
   std::optional<std::uint16_t> port;
   bool strict = false;
+  bool quotas = false;
+  bool ephemeral = false;
 };
 
 struct RegionView {
@@ -36,6 +39,9 @@ struct RegionView {
   std::string endpoint;
   std::string region_name;
   std::filesystem::path folder;
+  /// Filled by who asks Details: instances, tasks, images, volumes, snapshots,
+  /// space_bytes (region/control/status.h).
+  text::Json details;
 };
 
 /// The embedded region's life. Errors: region.*.
@@ -45,6 +51,9 @@ class RegionControl {
   virtual Result<RegionView> Start(const RegionStart& start, const OpContext& context) = 0;
   virtual Result<void> Stop(const std::filesystem::path& folder, const OpContext& context) = 0;
   virtual Result<RegionView> Status(const std::filesystem::path& folder) = 0;
+  /// What a running region tells of itself: RegionView::details.
+  virtual Result<text::Json> Details(const std::filesystem::path& folder,
+                                     const OpContext& context) = 0;
   /// Shell commands for `eval`.
   virtual Result<std::string> Env(const std::filesystem::path& folder) = 0;
   virtual Result<std::string> Console(const std::filesystem::path& folder,

@@ -41,6 +41,8 @@ text::Json JsonOf(const FaultRule& rule) {
   json.Set("code", rule.code);
   json.Set("message", rule.message);
   json.Set("delay_ms", rule.delay_ms);
+  json.Set("rate_ppm", rule.rate_ppm);
+  json.Set("seed", rule.seed);
   return json;
 }
 
@@ -50,7 +52,9 @@ Result<FaultRule> FaultRuleOf(const text::Json& json) {
   if (!kind) {
     return Error(ErrorCode::kInvalidArgument, "region.bad_fault",
                  fmt::format("'{}' is no kind of fault", json["kind"].AsString()))
-        .WithRemedy("use error, cut, cut-after, delay, fail or foreign-bucket");
+        .WithRemedy(
+            "use error, throttle, server-error, unavailable, expired-token, cut, cut-after, delay, "
+            "fail or foreign-bucket");
   }
   rule.kind = *kind;
   rule.id = json["id"].AsInt(0);
@@ -61,6 +65,8 @@ Result<FaultRule> FaultRuleOf(const text::Json& json) {
   rule.code = json["code"].AsString(rule.code);
   rule.message = json["message"].AsString(rule.message);
   rule.delay_ms = json["delay_ms"].AsInt(rule.delay_ms);
+  rule.rate_ppm = json["rate_ppm"].AsInt(rule.rate_ppm);
+  rule.seed = json["seed"].AsUint(rule.seed);
   return rule;
 }
 

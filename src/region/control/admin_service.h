@@ -6,7 +6,8 @@
 // Wire: POST / with {"action": NAME, "parameters": {...}}; the answer is the action's JSON, or
 // {"code", "reason", "message", "remedy"} with status 400.
 //
-// Actions: AddFault, ListFaults, ClearFaults, and those of Parts::AdminActions.
+// Actions: AddFault, ListFaults, ClearFaults, Operations (what each service carries out), Status,
+// and those of Parts::AdminActions.
 //
 // Thread safety: as Service asks.
 

@@ -137,7 +137,11 @@ Result<StartOutcome> StartRegion(const StartOptions& options, const World& world
 Result<StopOutcome> StopRegion(const std::filesystem::path& folder, const World& world,
                                milliseconds timeout) {
   const auto info = FindRunningRegion(folder);
-  if (!info) return StopOutcome::kNotRunning;
+  if (!info) {
+    // What an ephemeral region left that was killed.
+    if (IsEphemeral(folder)) RemoveEphemeral(folder);
+    return StopOutcome::kNotRunning;
+  }
   if (::kill(info->pid, SIGTERM) != 0 && errno != ESRCH) {
     return Error(ErrorCode::kPermissionDenied, "region.stop_failed",
                  fmt::format("cannot stop the region's process {}: {}", info->pid,
@@ -148,6 +152,18 @@ Result<StopOutcome> StopRegion(const std::filesystem::path& folder, const World&
   ::kill(info->pid, SIGKILL);
   WaitForEnd(*info, world.clock, std::chrono::seconds(10));
   return StopOutcome::kKilled;
+}
+
+void RemoveEphemeral(const std::filesystem::path& folder) {
+  // The mark goes last: what a crash leaves of the folder is still known for what it is.
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    std::error_code ignored_too;
+    if (entry.path().filename() != "ephemeral") {
+      std::filesystem::remove_all(entry.path(), ignored_too);
+    }
+  }
+  std::filesystem::remove_all(folder, ignored);
 }
 
 std::uint64_t SpaceUsedBytes(const std::filesystem::path& folder) {

@@ -43,6 +43,9 @@ enum class StopOutcome { kNotRunning, kStopped, kKilled };
 Result<StopOutcome> StopRegion(const std::filesystem::path& folder, const World& world,
                                std::chrono::milliseconds timeout = std::chrono::seconds(90));
 
+/// Removes the folder of an ephemeral region that does not run.
+void RemoveEphemeral(const std::filesystem::path& folder);
+
 /// Bytes that the folder takes on disk.
 std::uint64_t SpaceUsedBytes(const std::filesystem::path& folder);
 

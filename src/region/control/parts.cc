@@ -2,6 +2,7 @@
 #include "region/control/parts.h"
 
 #include "http/curl_client.h"
+#include "region/control/status.h"
 #include "region/ebs/service.h"
 #include "region/ec2/service.h"
 #include "region/iam/service.h"
@@ -20,7 +21,7 @@ namespace {
 class AllParts final : public Parts {
  public:
   explicit AllParts(Context& context)
-      : sandbox_(vm::Sandbox::ForThisProcess()), http_(context.clock, {}) {}
+      : context_(context), sandbox_(vm::Sandbox::ForThisProcess()), http_(context.clock, {}) {}
 
   Result<void> Open(Context& context) {
     VMFERRY_ASSIGN_OR_RETURN(disks_, vm::Disks::Open(context, sandbox_));
@@ -48,14 +49,19 @@ class AllParts final : public Parts {
   }
 
   std::map<std::string, AdminAction> AdminActions() override {
-    return {{"CorruptVolume", [this](const text::Json& parameters) -> Result<text::Json> {
+    return {{"CorruptVolume",
+             [this](const text::Json& parameters) -> Result<text::Json> {
                VMFERRY_RETURN_IF_ERROR(disks_->FlipByte(parameters["volume_id"].AsString(),
                                                         parameters["offset_bytes"].AsUint()));
                return text::Json::MakeObject();
+             }},
+            {"Status", [this](const text::Json&) -> Result<text::Json> {
+               return StatusOf(context_, *disks_, *images_, *instances_, *importer_, *image_tasks_);
              }}};
   }
 
  private:
+  const Context& context_;
   const vm::Sandbox sandbox_;
   http::CurlClient http_;
   std::unique_ptr<vm::Disks> disks_;

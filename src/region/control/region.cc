@@ -56,7 +56,30 @@ Result<sys::File> LockFolder(const std::filesystem::path& folder) {
       .WithRemedy("use that one, stop it with 'vmferry region stop', or choose another folder");
 }
 
+std::filesystem::path EphemeralMark(const std::filesystem::path& folder) {
+  return folder / "ephemeral";
+}
+
+// Before anything of the region is made, so that a crash leaves no region without its mark.
+Result<void> MarkEphemeral(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  if (IsEphemeral(folder)) return {};
+  if (std::filesystem::exists(folder / "region.db", ignored) ||
+      std::filesystem::exists(folder / "credentials.json", ignored)) {
+    return Error(ErrorCode::kFailedPrecondition, "region.not_ephemeral",
+                 "the folder holds a region that was started to stay")
+        .With("path", folder.string())
+        .WithRemedy("name another folder with --folder, or start without --ephemeral");
+  }
+  return sys::WriteWholeFile(EphemeralMark(folder), "removed when the region stops\n");
+}
+
 }  // namespace
+
+bool IsEphemeral(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  return std::filesystem::exists(EphemeralMark(folder), ignored);
+}
 
 Result<void> Validate(const RegionOptions& options) {
   const auto allowed = [](char c) {
@@ -104,9 +127,11 @@ Result<void> Region::State::Open(const RegionOptions& options) {
   settings.region_name = options.region_name;
   settings.zone = options.zone.empty() ? options.region_name + "a" : options.zone;
   settings.strict = options.strict;
+  settings.quotas = options.quotas;
   VMFERRY_RETURN_IF_ERROR(sys::MakeFolders(settings.folder));
   VMFERRY_RETURN_IF_ERROR(sys::MakeFolders(settings.SpoolFolder()));
   VMFERRY_ASSIGN_OR_RETURN(lock, LockFolder(settings.folder));
+  if (options.ephemeral) VMFERRY_RETURN_IF_ERROR(MarkEphemeral(settings.folder));
   VMFERRY_ASSIGN_OR_RETURN(credentials, LoadOrMakeCredentials(settings.folder, world.random));
   settings.account_id = credentials.account_id;
 
@@ -123,8 +148,18 @@ Result<void> Region::State::Open(const RegionOptions& options) {
                            RequestLog::Open(settings.folder / "requests.jsonl", world.clock));
   context.emplace(Context{world.clock, world.random, world.log, *database, settings, *faults});
   VMFERRY_ASSIGN_OR_RETURN(parts, OpenParts(*context));
-  admin = std::make_unique<AdminService>(*context, parts->AdminActions());
   std::vector<Service*> services = parts->Services();
+  std::map<std::string, AdminAction> actions = parts->AdminActions();
+  actions["Operations"] = [services](const text::Json&) -> Result<text::Json> {
+    text::Json json = text::Json::MakeObject();
+    for (const Service* service : services) {
+      text::Json names = text::Json::MakeArray();
+      for (const std::string& name : service->Operations()) names.Append(name);
+      json.Set(service->Name(), std::move(names));
+    }
+    return json;
+  };
+  admin = std::make_unique<AdminService>(*context, std::move(actions));
   services.push_back(admin.get());
   gateway = std::make_unique<Gateway>(*context, credentials, *request_log, std::move(services));
   handler.Set(*gateway);

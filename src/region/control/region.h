@@ -28,6 +28,8 @@ struct RegionOptions {
   std::string region_name = "us-east-1";
   std::string zone;  ///< empty: the region's name and "a"
   bool strict = false;
+  bool quotas = false;     ///< AWS's default quotas of requests a second
+  bool ephemeral = false;  ///< its folder is new, and removed when it stops
 };
 
 /// What the region needs of the world. Outlives it.
@@ -41,7 +43,8 @@ class Region {
  public:
   /// Takes the folder's lock, opens everything, and answers on the port when this returns.
   ///
-  /// Errors: kFailedPrecondition region.locked (another process runs this region);
+  /// Errors: kFailedPrecondition region.locked (another process runs this region),
+  ///         region.not_ephemeral (the folder holds a region that is to stay);
   ///         kInvalidArgument region.bad_option; http.server.port_in_use; those of sys/file.h and
   ///         sqlite (no space, damaged); kDataLoss region.credentials_damaged.
   static Result<std::unique_ptr<Region>> Start(const RegionOptions& options, const World& world);
@@ -63,6 +66,9 @@ class Region {
   explicit Region(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
+
+/// True for a folder whose region was started with `ephemeral`.
+bool IsEphemeral(const std::filesystem::path& folder);
 
 /// Errors: kInvalidArgument region.bad_option.
 Result<void> Validate(const RegionOptions& options);

@@ -7,6 +7,7 @@
 
 #include "base/units.h"
 #include "region/control/admin_service.h"
+#include "region/control/lifecycle.h"
 #include "region/control/profile.h"
 #include "region/control/region_info.h"
 #include "sys/file.h"
@@ -73,6 +74,8 @@ std::vector<std::string> ServeArguments(const ServeOptions& options) {
     arguments.insert(arguments.end(), {"--zone", options.region.zone});
   }
   if (options.region.strict) arguments.emplace_back("--strict");
+  if (options.region.quotas) arguments.emplace_back("--quotas");
+  if (options.region.ephemeral) arguments.emplace_back("--ephemeral");
   if (options.ready_descriptor >= 0) {
     arguments.insert(arguments.end(),
                      {"--ready-descriptor", std::to_string(options.ready_descriptor)});
@@ -89,6 +92,10 @@ Result<ServeOptions> ParseServeArguments(std::span<const std::string> arguments)
     const std::string& name = arguments[i];
     if (name == "--strict") {
       options.region.strict = true;
+      continue;
+    }
+    if (name == "--quotas" || name == "--ephemeral") {
+      (name == "--quotas" ? options.region.quotas : options.region.ephemeral) = true;
       continue;
     }
     if (i + 1 >= arguments.size()) return bad(fmt::format("'{}' needs a value", name));
@@ -135,6 +142,8 @@ Result<void> Serve(const ServeOptions& options, const World& world) {
   (*region)->Stop({world.clock.DeadlineIn(kStopTime), {}});
   (void)sys::RemoveFile(RegionInfoPath(info.folder));
   world.log.Info("region stopped");
+  region->reset();
+  if (IsEphemeral(info.folder)) RemoveEphemeral(info.folder);
   return {};
 }
 

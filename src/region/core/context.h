@@ -26,6 +26,8 @@ struct Settings {
   std::uint16_t port = 0;  ///< the one bound, never 0 once services exist
   /// Refuse what AWS merely tolerates.
   bool strict = false;
+  /// Refuse more requests a second than AWS's default quotas allow (EBS direct APIs).
+  bool quotas = false;
   /// Payloads up to this stay in memory, larger ones are spooled. PutSnapshotBlock (512 KiB) and
   /// every form fit.
   std::uint64_t memory_body_bytes = kMiB;

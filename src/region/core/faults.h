@@ -30,6 +30,11 @@ enum class FaultKind {
   kDelay,          ///< "delay": the operation waits first
   kFail,           ///< "fail": for stages of a task: the task fails there with `message`
   kForeignBucket,  ///< "foreign-bucket": the bucket named by `operation` belongs to somebody else
+  // The following are errors in the words of whatever service is hit.
+  kThrottle,      ///< "throttle": too many requests
+  kServerError,   ///< "server-error": an internal error, status 500
+  kUnavailable,   ///< "unavailable": status 503
+  kExpiredToken,  ///< "expired-token": the session's credentials have expired
 };
 
 struct FaultRule {
@@ -44,7 +49,20 @@ struct FaultRule {
   std::string code = "SlowDown";  ///< kError
   std::string message = "Please reduce your request rate.";
   std::int64_t delay_ms = 0;  ///< kDelay
+  /// Of a million times that the rule could hit, how many it does. Which ones follows from `seed`
+  /// and from how many there were since the region was started.
+  std::int64_t rate_ppm = 1'000'000;
+  std::uint64_t seed = 0;
 };
+
+/// What an error rule answers to a service's client.
+struct FaultWords {
+  int status = 503;
+  std::string code;
+  std::string message;
+};
+/// For kinds that are errors. `service` is "s3", "ec2", "ebs", "sts", "iam".
+FaultWords WordsOf(const FaultRule& rule, std::string_view service);
 
 class FaultRules {
  public:

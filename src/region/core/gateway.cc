@@ -360,11 +360,16 @@ Answer GatewayExchange::Run(std::string& fault, bool& cut) {
       return nothing;
     }
     case FaultKind::kError:
+    case FaultKind::kThrottle:
+    case FaultKind::kServerError:
+    case FaultKind::kUnavailable:
+    case FaultKind::kExpiredToken:
     case FaultKind::kFail:
     case FaultKind::kForeignBucket:
       break;
   }
-  return service_->ErrorAnswer(rule->status, rule->code, rule->message, call_);
+  const FaultWords words = WordsOf(*rule, call_.service);
+  return service_->ErrorAnswer(words.status, words.code, words.message, call_);
 }
 
 bool GatewayExchange::Refuse(Refusal refusal) {

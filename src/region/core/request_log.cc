@@ -45,14 +45,16 @@ Result<std::uint64_t> WholeLinesBytes(const sys::File& file) {
 }  // namespace
 
 Result<std::unique_ptr<RequestLog>> RequestLog::Open(const std::filesystem::path& path,
-                                                     const sys::Clock& clock) {
+                                                     const sys::Clock& clock,
+                                                     std::uint64_t bytes_max) {
+  std::uint64_t bytes = 0;
   {
     VMFERRY_ASSIGN_OR_RETURN(const sys::File file, sys::File::Open(path, sys::File::Mode::kCreate));
-    VMFERRY_ASSIGN_OR_RETURN(const std::uint64_t whole, WholeLinesBytes(file));
-    VMFERRY_RETURN_IF_ERROR(file.Truncate(whole));
+    VMFERRY_ASSIGN_OR_RETURN(bytes, WholeLinesBytes(file));
+    VMFERRY_RETURN_IF_ERROR(file.Truncate(bytes));
   }
   VMFERRY_ASSIGN_OR_RETURN(sys::File file, sys::File::Open(path, sys::File::Mode::kAppend));
-  return std::unique_ptr<RequestLog>(new RequestLog(std::move(file), clock));
+  return std::unique_ptr<RequestLog>(new RequestLog(std::move(file), clock, bytes, bytes_max));
 }
 
 void RequestLog::Write(const Call& call, const Answer& answer, std::chrono::microseconds duration,
@@ -75,7 +77,20 @@ void RequestLog::Write(const Call& call, const Answer& answer, std::chrono::micr
   for (const auto& [name, value] : answer.log_fields) line.Set(name, value);
   const std::string text = line.Dump() + "\n";
   // A full disk must not stop the region from answering: the line is lost, the answer is not.
-  (void)file_.Append(std::as_bytes(std::span(text)));
+  const MutexLock lock(mutex_);
+  if (bytes_ + text.size() > bytes_max_ && bytes_ > 0) Rotate();
+  if (file_.Append(std::as_bytes(std::span(text)))) bytes_ += text.size();
+}
+
+// What cannot be rotated is written on: a log too large is better than none.
+void RequestLog::Rotate() {
+  const std::filesystem::path path = file_.path();
+  std::error_code failure;
+  std::filesystem::rename(path, path.string() + ".1", failure);
+  auto fresh = sys::File::Open(path, sys::File::Mode::kAppend);
+  if (failure || !fresh) return;
+  file_ = std::move(*fresh);
+  bytes_ = 0;
 }
 
 }  // namespace vmferry::region

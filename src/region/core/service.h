@@ -92,6 +92,8 @@ class Service {
   virtual ~Service() = default;
   /// As in a credential scope: "ec2", "s3", "ebs", "sts".
   virtual std::string_view Name() const = 0;
+  /// The operations it carries out, by the names of OperationOf.
+  virtual std::vector<std::string> Operations() const { return {}; }
   /// The API operation a request means, for log and faults: "PutObject", "ImportInstance". Empty
   /// when it is none. The payload is in place only for bodies in memory.
   virtual std::string OperationOf(const Call& call) const = 0;

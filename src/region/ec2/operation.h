@@ -53,6 +53,7 @@ std::span<const Operation> VolumeOperations();
 std::span<const Operation> SnapshotOperations();
 std::span<const Operation> TagOperations();
 std::span<const Operation> PlaceOperations();
+std::span<const Operation> EncryptionOperations();
 std::span<const Operation> FaultOperations();
 
 /// An EC2 error with code, message and HTTP status.

@@ -12,7 +12,7 @@ namespace {
 constexpr std::array kGroups = {
     ConversionOperations, ImportImageOperations, ImportSnapshotOperations, ImportTaskOperations,
     InstanceOperations,   VolumeOperations,      SnapshotOperations,       TagOperations,
-    PlaceOperations,      FaultOperations};
+    PlaceOperations,      EncryptionOperations,  FaultOperations};
 
 // Part of every request, or of its signature.
 bool IsCommon(std::string_view name) {
@@ -68,6 +68,14 @@ std::string GeneralName(std::string_view parameter) {
     general += '.';
     parameter.remove_prefix(dot + 1);
   }
+}
+
+std::vector<std::string> Ec2Service::Operations() const {
+  std::vector<std::string> names;
+  for (const auto group : kGroups) {
+    for (const Operation& operation : group()) names.emplace_back(operation.action);
+  }
+  return names;
 }
 
 std::string Ec2Service::OperationOf(const Call& call) const {

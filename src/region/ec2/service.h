@@ -15,6 +15,7 @@ class Ec2Service final : public Service {
   explicit Ec2Service(const World& world) : world_(world) {}
 
   std::string_view Name() const override { return "ec2"; }
+  std::vector<std::string> Operations() const override;
   std::string OperationOf(const Call& call) const override;
   Answer Handle(Call& call) override;
   Answer ErrorAnswer(int status, std::string_view code, std::string_view message,

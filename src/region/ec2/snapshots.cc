@@ -31,7 +31,7 @@ std::optional<std::vector<std::string>> FilterValues(const Snapshot& snapshot,
   if (name == "volume-size") return one(std::to_string(snapshot.size_gib));
   if (name == "description") return one(snapshot.description);
   if (name == "owner-id") return one(settings.account_id);
-  if (name == "encrypted") return one("false");
+  if (name == "encrypted") return one(snapshot.encrypted ? "true" : "false");
   if (name == "storage-tier") return one("standard");
   if (name == "start-time") return one(Time(snapshot.start_time));
   return std::nullopt;
@@ -48,8 +48,9 @@ void WriteSnapshot(const Snapshot& snapshot, const vm::TagMap& tags, const Setti
       .Element("ownerId", settings.account_id)
       .Element("volumeSize", std::to_string(snapshot.size_gib))
       .Element("description", snapshot.description)
-      .Element("encrypted", "false")
+      .Element("encrypted", snapshot.encrypted ? "true" : "false")
       .Element("storageTier", "standard");
+  if (!snapshot.kms_key_id.empty()) reply.Element("kmsKeyId", snapshot.kms_key_id);
   if (snapshot.state == SnapshotState::kCompleted) {
     reply.Element("completionTime", Time(snapshot.completion_time));
     reply.Element("fullSnapshotSizeInBytes",

@@ -108,7 +108,7 @@ std::string IamService::OperationOf(const Call& call) const {
   return parameters ? parameters->Action() : std::string();
 }
 
-IamService::Handler IamService::HandlerOf(std::string_view operation) {
+std::span<const std::pair<std::string_view, IamService::Handler>> IamService::Handlers() {
   static constexpr std::array<std::pair<std::string_view, Handler>, 11> kHandlers = {{
       {"CreateRole", &IamService::CreateRole},
       {"GetRole", &IamService::GetRole},
@@ -122,7 +122,17 @@ IamService::Handler IamService::HandlerOf(std::string_view operation) {
       {"ListAttachedRolePolicies", &IamService::ListNothing},
       {"ListInstanceProfilesForRole", &IamService::ListNothing},
   }};
-  for (const auto& [name, handler] : kHandlers) {
+  return kHandlers;
+}
+
+std::vector<std::string> IamService::Operations() const {
+  std::vector<std::string> names;
+  for (const auto& [name, handler] : Handlers()) names.emplace_back(name);
+  return names;
+}
+
+IamService::Handler IamService::HandlerOf(std::string_view operation) {
+  for (const auto& [name, handler] : Handlers()) {
     if (name == operation) return handler;
   }
   return nullptr;

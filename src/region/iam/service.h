@@ -33,6 +33,7 @@ class IamService final : public Service {
   static Result<std::unique_ptr<IamService>> Open(const Context& context);
 
   std::string_view Name() const override { return "iam"; }
+  std::vector<std::string> Operations() const override;
   std::string OperationOf(const Call& call) const override;
   Answer Handle(Call& call) override;
   Answer ErrorAnswer(int status, std::string_view code, std::string_view message,
@@ -45,6 +46,7 @@ class IamService final : public Service {
 
   IamService(const Context& context, std::unique_ptr<RoleStore> roles)
       : context_(context), roles_(std::move(roles)) {}
+  static std::span<const std::pair<std::string_view, Handler>> Handlers();
   static Handler HandlerOf(std::string_view operation);
 
   // roles.cc

@@ -60,7 +60,7 @@ std::string S3Service::OperationOf(const Call& call) const {
   return OperationName(call, AddressOf(call));
 }
 
-S3Service::Handler S3Service::HandlerOf(std::string_view operation) {
+std::span<const std::pair<std::string_view, S3Service::Handler>> S3Service::Handlers() {
   static constexpr std::array<std::pair<std::string_view, Handler>, 19> kHandlers = {{
       {"CreateBucket", &S3Service::CreateBucket},
       {"HeadBucket", &S3Service::HeadBucket},
@@ -82,7 +82,17 @@ S3Service::Handler S3Service::HandlerOf(std::string_view operation) {
       {"ListParts", &S3Service::ListParts},
       {"ListMultipartUploads", &S3Service::ListMultipartUploads},
   }};
-  for (const auto& [name, handler] : kHandlers) {
+  return kHandlers;
+}
+
+std::vector<std::string> S3Service::Operations() const {
+  std::vector<std::string> names;
+  for (const auto& [name, handler] : Handlers()) names.emplace_back(name);
+  return names;
+}
+
+S3Service::Handler S3Service::HandlerOf(std::string_view operation) {
+  for (const auto& [name, handler] : Handlers()) {
     if (name == operation) return handler;
   }
   return nullptr;

@@ -27,6 +27,7 @@ class S3Service final : public Service {
   static Result<std::unique_ptr<S3Service>> Open(const Context& context);
 
   std::string_view Name() const override { return "s3"; }
+  std::vector<std::string> Operations() const override;
   std::string OperationOf(const Call& call) const override;
   Answer Handle(Call& call) override;
   Answer ErrorAnswer(int status, std::string_view code, std::string_view message,
@@ -38,6 +39,7 @@ class S3Service final : public Service {
       : context_(context), records_(std::move(records)), blobs_(std::move(blobs)) {}
 
   using Handler = Outcome (S3Service::*)(Call&, const Address&);
+  static std::span<const std::pair<std::string_view, Handler>> Handlers();
   static Handler HandlerOf(std::string_view operation);
 
   // buckets.cc

@@ -23,6 +23,9 @@ class StsService final : public Service {
   static Result<std::unique_ptr<StsService>> Open(const Context& context);
 
   std::string_view Name() const override { return "sts"; }
+  std::vector<std::string> Operations() const override {
+    return {"GetCallerIdentity", "AssumeRole", "GetSessionToken"};
+  }
   std::string OperationOf(const Call& call) const override;
   Answer Handle(Call& call) override;
   Answer ErrorAnswer(int status, std::string_view code, std::string_view message,

@@ -30,7 +30,9 @@ Snapshot SnapshotOf(const SqlRow& row) {
                   .description = row.Text(6),
                   .start_time = row.Int(7),
                   .completion_time = row.Int(8),
-                  .message = row.Text(9)};
+                  .message = row.Text(9),
+                  .encrypted = row.Int(10) != 0,
+                  .kms_key_id = row.Text(11)};
 }
 
 Result<Volume> VolumeIn(Transaction& transaction, std::string_view id) {
@@ -56,6 +58,42 @@ Result<void> MoveVolume(Transaction& transaction, const Volume& volume, VolumeSt
                           " attach_time = ?, delete_on_termination = ? WHERE id = ?",
                           {static_cast<int>(state), volume.instance_id, volume.device,
                            volume.attach_time, volume.delete_on_termination, volume.id}));
+  return {};
+}
+
+Result<void> InsertSnapshot(Transaction& transaction, const Snapshot& snapshot) {
+  VMFERRY_ASSIGN_OR_RETURN(
+      [[maybe_unused]] const std::int64_t changed,
+      transaction.Execute(
+          fmt::format("INSERT INTO vm_snapshots ({}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+                      kSnapshotColumns),
+          {snapshot.id, static_cast<int>(snapshot.state), snapshot.volume_id, snapshot.parent_id,
+           snapshot.size_gib, snapshot.written_blocks, snapshot.description, snapshot.start_time,
+           snapshot.completion_time, snapshot.message, snapshot.encrypted ? 1 : 0,
+           snapshot.kms_key_id}));
+  return {};
+}
+
+Result<void> InheritEncryption(Transaction& transaction, std::string_view parent_id,
+                               Snapshot& snapshot) {
+  VMFERRY_ASSIGN_OR_RETURN(
+      const std::vector<SqlRow> found,
+      transaction.Query("SELECT encrypted, kms_key_id FROM vm_snapshots WHERE id = ?",
+                        {parent_id}));
+  if (found.empty()) return {};
+  snapshot.encrypted = found[0].Int(0) != 0;
+  snapshot.kms_key_id = found[0].Text(1);
+  return {};
+}
+
+Result<void> EndSnapshot(Transaction& transaction, std::string_view id, SnapshotState state,
+                         std::uint64_t written_blocks, std::string_view message,
+                         std::int64_t time) {
+  VMFERRY_ASSIGN_OR_RETURN(
+      [[maybe_unused]] const std::int64_t changed,
+      transaction.Execute("UPDATE vm_snapshots SET state = ?, written_blocks = ?, message = ?,"
+                          " completion_time = ? WHERE id = ?",
+                          {static_cast<int>(state), written_blocks, message, time, id}));
   return {};
 }
 

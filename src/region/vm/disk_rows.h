@@ -23,6 +23,8 @@ inline constexpr std::array kDiskSchema = {
     " NULL, parent_id TEXT NOT NULL, size_gib INTEGER NOT NULL, written_blocks INTEGER NOT NULL,"
     " description TEXT NOT NULL, start_time INTEGER NOT NULL, completion_time INTEGER NOT NULL,"
     " message TEXT NOT NULL)",
+    "ALTER TABLE vm_snapshots ADD COLUMN encrypted INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE vm_snapshots ADD COLUMN kms_key_id TEXT NOT NULL DEFAULT ''",
 };
 
 inline constexpr std::string_view kVolumeColumns =
@@ -30,7 +32,7 @@ inline constexpr std::string_view kVolumeColumns =
     " delete_on_termination";
 inline constexpr std::string_view kSnapshotColumns =
     "id, state, volume_id, parent_id, size_gib, written_blocks, description, start_time,"
-    " completion_time, message";
+    " completion_time, message, encrypted, kms_key_id";
 
 Volume VolumeOf(const SqlRow& row);
 Snapshot SnapshotOf(const SqlRow& row);
@@ -40,6 +42,15 @@ Result<Volume> VolumeIn(Transaction& transaction, std::string_view id);
 /// Writes state and attachment of a volume that may change to `state`.
 /// Errors: kFailedPrecondition region.wrong_state.
 Result<void> MoveVolume(Transaction& transaction, const Volume& volume, VolumeState state);
+
+/// Writes a snapshot that is new.
+Result<void> InsertSnapshot(Transaction& transaction, const Snapshot& snapshot);
+/// Gives `snapshot` the encryption and key of the snapshot `parent_id`, when there is one.
+Result<void> InheritEncryption(Transaction& transaction, std::string_view parent_id,
+                               Snapshot& snapshot);
+/// Writes how the making of a snapshot ended.
+Result<void> EndSnapshot(Transaction& transaction, std::string_view id, SnapshotState state,
+                         std::uint64_t written_blocks, std::string_view message, std::int64_t time);
 
 Error NoSuchSnapshot(std::string_view id);
 

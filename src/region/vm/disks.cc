@@ -12,6 +12,7 @@
 
 #include "region/vm/disk_rows.h"
 #include "region/vm/ids.h"
+#include "region/vm/uploads.h"
 
 namespace vmferry::region::vm {
 namespace {
@@ -25,12 +26,13 @@ Error Busy(const Volume& volume) {
 
 }  // namespace
 
-Disks::Disks(Context& context, const Sandbox& sandbox, Tags tags)
+Disks::Disks(Context& context, const Sandbox& sandbox, Tags tags, Encryption encryption)
     : context_(context),
       sandbox_(sandbox),
       folder_(context.settings.folder / "vm"),
       tool_(context.clock, sandbox),
-      tags_(std::move(tags)) {}
+      tags_(std::move(tags)),
+      encryption_(encryption) {}
 
 Disks::~Disks() {
   worker_.request_stop();
@@ -40,7 +42,9 @@ Disks::~Disks() {
 Result<std::unique_ptr<Disks>> Disks::Open(Context& context, const Sandbox& sandbox) {
   VMFERRY_RETURN_IF_ERROR(context.database.Migrate("vm_disks", rows::kDiskSchema));
   VMFERRY_ASSIGN_OR_RETURN(Tags tags, Tags::Open(context.database));
-  std::unique_ptr<Disks> disks(new Disks(context, sandbox, std::move(tags)));
+  VMFERRY_ASSIGN_OR_RETURN(const Encryption encryption, Encryption::Open(context));
+  std::unique_ptr<Disks> disks(new Disks(context, sandbox, std::move(tags), encryption));
+  VMFERRY_ASSIGN_OR_RETURN(disks->uploads_, Uploads::Open(context, sandbox, *disks));
   VMFERRY_RETURN_IF_ERROR(sandbox.MakeShelf(disks->folder_));
   return disks;
 }
@@ -216,6 +220,8 @@ Result<void> Disks::Sweep() {
     if (snapshot.state != SnapshotState::kCompleted) continue;
     for (const char* suffix : {".raw", ".blocks", ".leaves"}) known.insert(snapshot.id + suffix);
   }
+  VMFERRY_ASSIGN_OR_RETURN(std::vector<std::string> uploads, uploads_->Files());
+  known.insert(std::make_move_iterator(uploads.begin()), std::make_move_iterator(uploads.end()));
   std::error_code failure;
   for (const auto& entry : std::filesystem::directory_iterator(folder_, failure)) {
     const std::string name = entry.path().filename().string();

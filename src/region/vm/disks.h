@@ -26,6 +26,7 @@
 #include "region/core/context.h"
 #include "region/core/service.h"
 #include "region/vm/disk_tool.h"
+#include "region/vm/encryption.h"
 #include "region/vm/sandbox.h"
 #include "region/vm/snapshot_file.h"
 #include "region/vm/states.h"
@@ -58,7 +59,11 @@ struct Snapshot {
   std::int64_t start_time = 0;
   std::int64_t completion_time = 0;
   std::string message;  ///< why it ended in error
+  bool encrypted = false;
+  std::string kms_key_id;  ///< full ARN of the key; empty when not encrypted
 };
+
+class Uploads;
 
 /// Who may touch a volume's file at the moment.
 enum class VolumeUser : std::uint8_t { kNobody, kTool, kInstance };
@@ -78,6 +83,9 @@ class Disks final : public Component {
   const std::filesystem::path& folder() const { return folder_; }
   const DiskTool& tool() const { return tool_; }
   Tags& tags() { return tags_; }
+  Encryption& encryption() { return encryption_; }
+  /// Snapshots that clients write block by block.
+  Uploads& uploads() { return *uploads_; }
 
   Result<std::vector<Volume>> ListVolumes();
   /// Errors: kNotFound region.no_such_volume.
@@ -115,6 +123,7 @@ class Disks final : public Component {
   /// Post: files and record are durable; `raw` is gone. On error the record does not exist.
   Result<void> AdoptSnapshot(Snapshot snapshot, const std::filesystem::path& raw,
                              const OpContext& op, const std::function<void(int)>& progress);
+  /// Also ends a pending one that is being uploaded.
   /// Errors: kNotFound region.no_such_snapshot; kFailedPrecondition region.snapshot_in_use.
   Result<void> DeleteSnapshot(std::string_view id);
   /// The bytes of a completed snapshot. Errors: kNotFound region.no_such_snapshot;
@@ -126,7 +135,9 @@ class Disks final : public Component {
   Result<void> FlipByte(std::string_view volume_id, std::uint64_t offset_bytes);
 
  private:
-  Disks(Context& context, const Sandbox& sandbox, Tags tags);
+  friend class Uploads;
+
+  Disks(Context& context, const Sandbox& sandbox, Tags tags, Encryption encryption);
 
   Result<void> Sweep();
   void Work(std::stop_token stop);
@@ -137,6 +148,7 @@ class Disks final : public Component {
   Result<void> Finish(const Snapshot& snapshot, SnapshotState state, std::uint64_t written,
                       std::string_view message);
   void SetProgress(const std::string& snapshot_id, int percent);
+  void ClearProgress(const std::string& snapshot_id);
   VolumeUser UserOf(std::string_view volume_id);
   std::int64_t Now() const;
 
@@ -145,6 +157,7 @@ class Disks final : public Component {
   const std::filesystem::path folder_;
   DiskTool tool_;
   Tags tags_;
+  Encryption encryption_;
 
   std::mutex mutex_;  // std's own: the wait below cannot be annotated. Guards what follows.
   std::condition_variable_any changed_;
@@ -154,6 +167,7 @@ class Disks final : public Component {
   // Shared with readers: a snapshot may be deleted while it is being read.
   std::map<std::string, std::shared_ptr<const SnapshotFile>, std::less<>> open_;
 
+  std::unique_ptr<Uploads> uploads_;
   std::jthread worker_;  // last: joined before the rest goes
 };
 

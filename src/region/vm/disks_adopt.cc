@@ -44,17 +44,19 @@ Result<void> Disks::AdoptSnapshot(Snapshot snapshot, const std::filesystem::path
   if (failure) return sys::ErrnoError("move", target, failure.value());
   const auto record = [&]() -> Result<void> {
     VMFERRY_RETURN_IF_ERROR(SnapshotFile::Complete(folder_, snapshot.id, *map, op.stop, progress));
-    return context_.database.WithTransaction([&](Transaction& transaction) -> Result<void> {
-      VMFERRY_ASSIGN_OR_RETURN(
-          [[maybe_unused]] const std::int64_t changed,
-          transaction.Execute(
-              "INSERT INTO vm_snapshots (id, state, volume_id, parent_id, size_gib, written_blocks,"
-              " description, start_time, completion_time, message) VALUES (?,?,?,'',?,?,?,?,?,'')",
-              {snapshot.id, static_cast<int>(SnapshotState::kCompleted), kNoVolume,
-               snapshot.size_gib, map->CountWritten(), snapshot.description, snapshot.start_time,
-               Now()}));
-      return {};
-    });
+    VMFERRY_ASSIGN_OR_RETURN(const bool encrypted, encryption_.ByDefault());
+    Snapshot made{.id = snapshot.id,
+                  .state = SnapshotState::kCompleted,
+                  .volume_id = std::string(kNoVolume),
+                  .size_gib = snapshot.size_gib,
+                  .written_blocks = map->CountWritten(),
+                  .description = snapshot.description,
+                  .start_time = snapshot.start_time,
+                  .completion_time = Now(),
+                  .encrypted = encrypted,
+                  .kms_key_id = encrypted ? encryption_.DefaultKeyArn() : std::string()};
+    return context_.database.WithTransaction(
+        [&](Transaction& transaction) { return rows::InsertSnapshot(transaction, made); });
   };
   Result<void> recorded = record();
   if (!recorded) SnapshotFile::Remove(folder_, snapshot.id);

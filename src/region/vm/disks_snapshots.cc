@@ -10,6 +10,7 @@
 #include "region/vm/ids.h"
 #include "region/vm/images.h"
 #include "region/vm/qmp.h"
+#include "region/vm/uploads.h"
 
 namespace vmferry::region::vm {
 namespace {
@@ -47,15 +48,16 @@ Result<void> Disks::Start() {
   VMFERRY_RETURN_IF_ERROR(Sweep());
   VMFERRY_ASSIGN_OR_RETURN(const std::vector<Snapshot> snapshots, ListSnapshots());
   for (const Snapshot& snapshot : snapshots) {
-    if (snapshot.state != SnapshotState::kPending) continue;
+    if (snapshot.state != SnapshotState::kPending || snapshot.volume_id == kNoVolume) continue;
     const std::lock_guard lock(mutex_);
     waiting_.push_back(snapshot.id);
   }
   worker_ = std::jthread([this](std::stop_token stop) { Work(stop); });
-  return {};
+  return uploads_->Start();
 }
 
 void Disks::Stop(const OpContext&) {
+  uploads_->Stop();
   worker_.request_stop();
   changed_.notify_all();
   if (worker_.joinable()) worker_.join();
@@ -164,16 +166,16 @@ void Disks::SetProgress(const std::string& snapshot_id, int percent) {
   progress_[snapshot_id] = std::min(percent, 99);
 }
 
+void Disks::ClearProgress(const std::string& snapshot_id) {
+  const std::lock_guard lock(mutex_);
+  progress_.erase(snapshot_id);
+}
+
 Result<void> Disks::Finish(const Snapshot& snapshot, SnapshotState state, std::uint64_t written,
                            std::string_view message) {
   VMFERRY_CHECK(MayFollow(snapshot.state, state));
-  return context_.database.WithTransaction([&](Transaction& transaction) -> Result<void> {
-    VMFERRY_ASSIGN_OR_RETURN(
-        [[maybe_unused]] const std::int64_t changed,
-        transaction.Execute("UPDATE vm_snapshots SET state = ?, written_blocks = ?, message = ?,"
-                            " completion_time = ? WHERE id = ?",
-                            {static_cast<int>(state), written, message, Now(), snapshot.id}));
-    return {};
+  return context_.database.WithTransaction([&](Transaction& transaction) {
+    return rows::EndSnapshot(transaction, snapshot.id, state, written, message, Now());
   });
 }
 
@@ -223,18 +225,15 @@ Result<Snapshot> Disks::CreateSnapshot(std::string_view volume_id, std::string_v
           return Error(ErrorCode::kFailedPrecondition, "region.wrong_state",
                        fmt::format("the volume {} is {}", volume_id, StateName(volume.state)));
         }
-        const Snapshot made{.id = NewResourceId(context_.random, "snap-"),
-                            .volume_id = volume.id,
-                            .parent_id = volume.snapshot_id,
-                            .size_gib = volume.size_gib,
-                            .description = std::string(description),
-                            .start_time = Now()};
-        VMFERRY_ASSIGN_OR_RETURN(
-            [[maybe_unused]] const std::int64_t changed,
-            transaction.Execute(
-                "INSERT INTO vm_snapshots VALUES (?,?,?,?,?,0,?,?,0,'')",
-                {made.id, static_cast<int>(made.state), made.volume_id, made.parent_id,
-                 made.size_gib, made.description, made.start_time}));
+        Snapshot made{.id = NewResourceId(context_.random, "snap-"),
+                      .volume_id = volume.id,
+                      .parent_id = volume.snapshot_id,
+                      .size_gib = volume.size_gib,
+                      .description = std::string(description),
+                      .start_time = Now()};
+        // As on AWS, a volume on an encrypted snapshot and all that is made of it are encrypted.
+        VMFERRY_RETURN_IF_ERROR(rows::InheritEncryption(transaction, volume.snapshot_id, made));
+        VMFERRY_RETURN_IF_ERROR(rows::InsertSnapshot(transaction, made));
         VMFERRY_RETURN_IF_ERROR(Tags::SetIn(transaction, made.id, tags));
         return made;
       }));
@@ -247,7 +246,13 @@ Result<Snapshot> Disks::CreateSnapshot(std::string_view volume_id, std::string_v
 }
 
 Result<void> Disks::DeleteSnapshot(std::string_view id) {
+  VMFERRY_ASSIGN_OR_RETURN(const bool cancelled, uploads_->Cancel(id));
+  if (cancelled) return {};
   VMFERRY_ASSIGN_OR_RETURN(const Snapshot snapshot, FindSnapshot(id));
+  if (uploads_->IsParent(id)) {
+    return Error(ErrorCode::kFailedPrecondition, "region.snapshot_in_use",
+                 fmt::format("a pending snapshot needs the blocks of {}", id));
+  }
   if (snapshot.state == SnapshotState::kPending) {
     return Error(ErrorCode::kFailedPrecondition, "region.snapshot_in_use",
                  fmt::format("the snapshot {} is still being made", id));
@@ -270,6 +275,8 @@ Result<void> Disks::DeleteSnapshot(std::string_view id) {
         VMFERRY_ASSIGN_OR_RETURN(
             [[maybe_unused]] const std::int64_t changed,
             transaction.Execute("DELETE FROM vm_snapshots WHERE id = ?", {id}));
+        VMFERRY_ASSIGN_OR_RETURN([[maybe_unused]] const std::int64_t upload,
+                                 transaction.Execute("DELETE FROM vm_uploads WHERE id = ?", {id}));
         return Tags::RemoveIn(transaction, id);
       }));
   {

@@ -119,36 +119,60 @@ Result<SnapshotFile> SnapshotFile::Open(const std::filesystem::path& folder,
   return snapshot;
 }
 
-Result<void> SnapshotFile::Complete(const std::filesystem::path& folder, const std::string& id,
-                                    const BlockMap& map, std::stop_token stop,
-                                    const std::function<void(int)>& progress) {
+Result<void> SnapshotFile::Seal(
+    const std::filesystem::path& folder, const std::string& id, const BlockMap& map,
+    const std::function<Result<codec::Sha256Digest>(std::uint64_t)>& leaf, std::stop_token stop,
+    const std::function<void(int)>& progress) {
   const std::uint64_t written = map.CountWritten();
-  VMFERRY_ASSIGN_OR_RETURN(const sys::File raw,
-                           sys::File::Open(Path(folder, id, ".raw"), sys::File::Mode::kReadWrite));
   VMFERRY_ASSIGN_OR_RETURN(const sys::File leaves,
                            sys::File::Open(Path(folder, id, ".leaves"), sys::File::Mode::kCreate));
   VMFERRY_RETURN_IF_ERROR(leaves.Truncate(0));
-  std::vector<std::byte> block(kEbsBlockBytes);
+  std::string digests;  // not yet in the file
   std::uint64_t done = 0;
+  const auto flush = [&]() -> Result<void> {
+    const std::uint64_t at = done * codec::Sha256Digest().size() - digests.size();
+    VMFERRY_RETURN_IF_ERROR(leaves.WriteAt(at, AsBytes(digests)));
+    digests.clear();
+    return {};
+  };
   for (auto index = map.Next(0); index; index = map.Next(*index + 1)) {
     if (stop.stop_requested()) {
       return Error(ErrorCode::kCancelled, "process.stopped", "the snapshot was interrupted");
     }
-    std::fill(block.begin(), block.end(), std::byte{0});
-    VMFERRY_ASSIGN_OR_RETURN([[maybe_unused]] const std::size_t count,
-                             raw.ReadSomeAt(*index * kEbsBlockBytes, block));
-    const codec::Sha256Digest leaf = LeafOf(block);
-    VMFERRY_RETURN_IF_ERROR(leaves.WriteAt(done * leaf.size(), leaf));
+    VMFERRY_ASSIGN_OR_RETURN(const codec::Sha256Digest digest, leaf(*index));
+    digests += AsText(digest);
     ++done;
-    if (progress && done % 64 == 0) progress(static_cast<int>(done * 100 / written));
+    if (done % 64 != 0) continue;
+    VMFERRY_RETURN_IF_ERROR(flush());
+    if (progress) progress(static_cast<int>(done * 100 / written));
   }
+  VMFERRY_RETURN_IF_ERROR(flush());
   VMFERRY_RETURN_IF_ERROR(leaves.Sync());
-  VMFERRY_RETURN_IF_ERROR(raw.Sync());
+  {
+    VMFERRY_ASSIGN_OR_RETURN(const sys::File raw, sys::File::Open(Path(folder, id, ".raw"),
+                                                                  sys::File::Mode::kReadWrite));
+    VMFERRY_RETURN_IF_ERROR(raw.Sync());
+  }
   std::string blocks(kMagic);
   AppendU64(blocks, map.volume_bytes());
   AppendU64(blocks, written);
   for (const std::uint8_t byte : map.bits()) blocks += static_cast<char>(byte);
   return sys::WriteWholeFile(Path(folder, id, ".blocks"), blocks);
+}
+
+Result<void> SnapshotFile::Complete(const std::filesystem::path& folder, const std::string& id,
+                                    const BlockMap& map, std::stop_token stop,
+                                    const std::function<void(int)>& progress) {
+  VMFERRY_ASSIGN_OR_RETURN(const sys::File raw,
+                           sys::File::Open(Path(folder, id, ".raw"), sys::File::Mode::kRead));
+  std::vector<std::byte> block(kEbsBlockBytes);
+  const auto leaf = [&](std::uint64_t index) -> Result<codec::Sha256Digest> {
+    VMFERRY_ASSIGN_OR_RETURN(const std::size_t count,
+                             raw.ReadSomeAt(index * kEbsBlockBytes, block));
+    std::fill(block.begin() + static_cast<std::ptrdiff_t>(count), block.end(), std::byte{0});
+    return LeafOf(block);
+  };
+  return Seal(folder, id, map, leaf, stop, progress);
 }
 
 void SnapshotFile::Remove(const std::filesystem::path& folder, const std::string& id) {
@@ -165,14 +189,42 @@ Result<void> SnapshotFile::Read(std::uint64_t index, std::span<std::byte> out) c
   return {};
 }
 
-Result<codec::Sha256Digest> SnapshotFile::Leaf(std::uint64_t index) const {
-  VMFERRY_CHECK(map_.Written(index));
+std::uint64_t SnapshotFile::RankOf(std::uint64_t index) const {
   std::uint64_t rank = written_before_[index / kRankStep];
   for (std::uint64_t i = index / kRankStep * kRankStep; i < index; ++i) {
     rank += map_.Written(i) ? 1U : 0U;
   }
+  return rank;
+}
+
+Result<codec::Sha256Digest> SnapshotFile::Leaf(std::uint64_t index) const {
+  VMFERRY_CHECK(map_.Written(index));
   codec::Sha256Digest leaf;
-  VMFERRY_RETURN_IF_ERROR(leaves_.ReadAt(rank * leaf.size(), leaf));
+  VMFERRY_RETURN_IF_ERROR(leaves_.ReadAt(RankOf(index) * leaf.size(), leaf));
+  return leaf;
+}
+
+Result<codec::Sha256Digest> LeafReader::At(std::uint64_t index) {
+  constexpr std::size_t kReadAhead = 4096;  // digests: 128 KiB
+  const BlockMap& map = snapshot_.map_;
+  VMFERRY_CHECK(map.Written(index) && (!placed_ || index >= index_));
+  if (!placed_) {
+    rank_ = snapshot_.RankOf(index);
+  } else {
+    for (auto at = index_; at < index; at = map.Next(at + 1).value_or(index)) ++rank_;
+  }
+  placed_ = true;
+  index_ = index;
+  codec::Sha256Digest leaf;
+  const std::uint64_t end = buffer_rank_ + buffer_.size() / leaf.size();
+  if (rank_ < buffer_rank_ || rank_ >= end) {
+    const std::uint64_t left = snapshot_.written_count_ - rank_;
+    buffer_.resize(std::min<std::uint64_t>(left, kReadAhead) * leaf.size());
+    buffer_rank_ = rank_;
+    VMFERRY_RETURN_IF_ERROR(snapshot_.leaves_.ReadAt(rank_ * leaf.size(), buffer_));
+  }
+  std::copy_n(buffer_.begin() + static_cast<std::ptrdiff_t>((rank_ - buffer_rank_) * leaf.size()),
+              leaf.size(), leaf.begin());
   return leaf;
 }
 

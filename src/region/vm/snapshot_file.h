@@ -61,6 +61,13 @@ class SnapshotFile {
   static Result<SnapshotFile> Open(const std::filesystem::path& folder, const std::string& id);
 
   /// Writes ID.leaves and ID.blocks for an ID.raw that is in place; all three are durable then.
+  /// `leaf` gives the SHA-256 of each written block, in ascending order.
+  static Result<void> Seal(const std::filesystem::path& folder, const std::string& id,
+                           const BlockMap& map,
+                           const std::function<Result<codec::Sha256Digest>(std::uint64_t)>& leaf,
+                           std::stop_token stop, const std::function<void(int)>& progress);
+
+  /// Seal with the digests computed from ID.raw.
   /// `progress` is called with 0..100.
   static Result<void> Complete(const std::filesystem::path& folder, const std::string& id,
                                const BlockMap& map, std::stop_token stop,
@@ -76,13 +83,34 @@ class SnapshotFile {
   Result<codec::Sha256Digest> Leaf(std::uint64_t index) const;
 
  private:
+  friend class LeafReader;
+
   SnapshotFile(BlockMap map, sys::File raw, sys::File leaves);
+  /// How many written blocks come before `index`.
+  std::uint64_t RankOf(std::uint64_t index) const;
 
   BlockMap map_;
   sys::File raw_;
   sys::File leaves_;
   std::uint64_t written_count_ = 0;
   std::vector<std::uint64_t> written_before_;  // for every 4,096th block
+};
+
+/// Reads digests of one snapshot in ascending order of blocks, many at a time.
+class LeafReader {
+ public:
+  /// `snapshot` outlives it.
+  explicit LeafReader(const SnapshotFile& snapshot) : snapshot_(snapshot) {}
+  /// The digest of a written block. Pre: written; indexes ascend from call to call.
+  Result<codec::Sha256Digest> At(std::uint64_t index);
+
+ private:
+  const SnapshotFile& snapshot_;
+  std::uint64_t index_ = 0;  // of the block whose digest is number rank_
+  std::uint64_t rank_ = 0;
+  bool placed_ = false;
+  std::uint64_t buffer_rank_ = 0;
+  std::vector<std::byte> buffer_;
 };
 
 }  // namespace vmferry::region::vm
