@@ -15,7 +15,7 @@ import harness
 TOKEN = r"[a-z][a-z0-9]*(?:\.[a-z0-9_]+)+"
 # Literals of the same form that are no reasons.
 NOT_REASONS = {
-    "import.convert", "import.download", "import.instance",  # stages, for `region faults`
+    "import.convert", "import.download", "import.inspect", "import.instance", "import.register", "import.snapshot",  # stages, for `region faults`
     "migration.resumed", "migration.started",  # events
     "region.db", "region.json", "region.log",  # files
 }

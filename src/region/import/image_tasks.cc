@@ -35,6 +35,14 @@ Result<ImageTask> TaskOf(const SqlRow& row) {
   return task;
 }
 
+Result<void> WriteDocument(Transaction& transaction, const ImageTask& task) {
+  VMFERRY_ASSIGN_OR_RETURN(
+      [[maybe_unused]] const std::int64_t changed,
+      transaction.Execute("UPDATE image_tasks SET stage = ?, document = ? WHERE id = ?",
+                          {static_cast<int>(task.stage), ToJson(task).Dump(), task.id}));
+  return {};
+}
+
 Error NoSuchTask(std::string_view id) {
   return Error(ErrorCode::kNotFound, "region.no_such_task",
                fmt::format("the import task {} does not exist", id));
@@ -240,14 +248,8 @@ void ImageTasks::SetPercent(Job& job, int percent) {
 
 Result<void> ImageTasks::Save(Job& job, ImageTask task) {
   task.percent = 0;
-  VMFERRY_RETURN_IF_ERROR(
-      context_.database.WithTransaction([&](Transaction& transaction) -> Result<void> {
-        VMFERRY_ASSIGN_OR_RETURN(
-            [[maybe_unused]] const std::int64_t changed,
-            transaction.Execute("UPDATE image_tasks SET stage = ?, document = ? WHERE id = ?",
-                                {static_cast<int>(task.stage), ToJson(task).Dump(), task.id}));
-        return {};
-      }));
+  VMFERRY_RETURN_IF_ERROR(context_.database.WithTransaction(
+      [&](Transaction& transaction) { return WriteDocument(transaction, task); }));
   const MutexLock lock(mutex_);
   task.state = job.task.state;  // a cancellation may have come meanwhile
   task.message = job.task.message;
@@ -265,10 +267,12 @@ Result<bool> ImageTasks::SetState(Job& job, TaskState from, TaskState to, std::s
       context_.database.WithTransaction([&](Transaction& transaction) -> Result<std::int64_t> {
         VMFERRY_ASSIGN_OR_RETURN(
             const std::int64_t rows,
-            transaction.Execute("UPDATE image_tasks SET state = ?, message = ?, document = ?"
-                                " WHERE id = ? AND state = ?",
-                                {static_cast<int>(to), message, ToJson(task).Dump(), task.id,
-                                 static_cast<int>(from)}));
+            transaction.Execute("UPDATE image_tasks SET state = ?, message = ? WHERE id = ?"
+                                " AND state = ?",
+                                {static_cast<int>(to), message, task.id, static_cast<int>(from)}));
+        if (rows != 0 && IsFinal(to)) {  // only its worker ends a task: the document is the latest
+          VMFERRY_RETURN_IF_ERROR(WriteDocument(transaction, task));
+        }
         if (rows != 0 && also) VMFERRY_RETURN_IF_ERROR(also(transaction));
         return rows;
       }));

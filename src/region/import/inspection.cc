@@ -329,6 +329,11 @@ class Inspector {
 
 }  // namespace
 
+Result<Findings> InspectGuest(const GuestFiles& files, const std::vector<PartitionTable>& tables,
+                              const InspectionRequest& request, const OpContext& op) {
+  return Inspector(files, tables, request, op).Run();
+}
+
 Release ParseRelease(std::string_view os_release, std::string_view redhat_release) {
   Release release;
   while (!os_release.empty()) {
