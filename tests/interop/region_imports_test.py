@@ -129,7 +129,11 @@ class RegionImports(harness.TestCase):
                           "--tag-specifications", "ResourceType=import-snapshot-task,Tags=[{Key=why,Value=test}]")
         task = begun["ImportTaskId"]
         self.assertRegex(task, r"^import-snap-0[0-9a-f]{16}$")
-        self.ec2.get_waiter("snapshot_imported").wait(ImportTaskIds=[task], WaiterConfig={"Delay": 1, "MaxAttempts": 90})
+        for _ in range(900):
+            (found,) = self.ec2.describe_import_snapshot_tasks(ImportTaskIds=[task])["ImportSnapshotTasks"]
+            if found["SnapshotTaskDetail"]["Status"] != "active":
+                break
+            time.sleep(0.1)
         (found,) = self.read("ec2", "describe-import-snapshot-tasks", "--filters",
                              "Name=tag:why,Values=test")["ImportSnapshotTasks"]
         detail = found["SnapshotTaskDetail"]

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 
+#include "region/import/reachable_folder.h"
 #include "region/vm/ids.h"
 
 namespace vmferry::region {
@@ -324,6 +325,7 @@ Result<void> ImageTasks::CleanUp(const ImageTask& task) {
     if (!disks_.FindSnapshot(disk.snapshot_id)) continue;
     VMFERRY_RETURN_IF_ERROR(disks_.DeleteSnapshot(disk.snapshot_id));
   }
+  RemoveReachable(WorkFolder(task.id), task.id);
   std::error_code failure;
   std::filesystem::remove_all(WorkFolder(task.id), failure);
   if (failure) return sys::ErrnoError("remove", WorkFolder(task.id), failure.value());

@@ -6,6 +6,7 @@
 #include "region/import/image_tasks.h"
 #include "region/import/inspection.h"
 #include "region/import/partitions.h"
+#include "region/import/reachable_folder.h"
 
 namespace vmferry::region {
 
@@ -26,9 +27,12 @@ Result<ImageTasks::Outcome> ImageTasks::Inspect(Job& job, ImageTask task, const 
     tables.push_back(std::move(table));
   }
   VMFERRY_RETURN_IF_ERROR(sandbox_.Give(work));
-  const GuestFiles files(context_.clock, sandbox_, work, std::move(names));
-  VMFERRY_ASSIGN_OR_RETURN(const Findings findings,
-                           InspectGuest(files, tables, {.boot_mode = task.boot_mode}, op));
+  VMFERRY_ASSIGN_OR_RETURN(const ReachableDisks disks,
+                           MakeReachable(work, std::move(names), task.id));
+  const GuestFiles files(context_.clock, sandbox_, disks.folder, disks.names);
+  const auto inspected = InspectGuest(files, tables, {.boot_mode = task.boot_mode}, op);
+  RemoveReachable(work, task.id);
+  VMFERRY_ASSIGN_OR_RETURN(const Findings findings, inspected);
   task.root_disk = findings.root_disk;
   task.found_boot_mode = findings.boot_mode;
   task.system = fmt::format("{} - {}", findings.distribution, findings.kernel);
