@@ -12,12 +12,12 @@ namespace {
 constexpr std::size_t kIdHexDigits = 32;
 constexpr std::string_view kTemporarySuffix = ".new";
 
-/// Copies all of `from` behind `end` bytes of `to`, inside the kernel.
-Result<std::uint64_t> CopyWhole(const sys::File& from, const sys::File& to, std::uint64_t end) {
-  VMFERRY_ASSIGN_OR_RETURN(const std::uint64_t size, from.Size());
-  auto source = off_t{0};
+/// Copies bytes of `from` to `end` of `to`, inside the kernel.
+Result<void> CopyBytes(const sys::File& from, std::uint64_t offset, std::uint64_t length,
+                       const sys::File& to, std::uint64_t end) {
+  auto source = static_cast<off_t>(offset);
   auto target = static_cast<off_t>(end);
-  std::uint64_t left = size;
+  std::uint64_t left = length;
   while (left > 0) {
     const ssize_t count = ::copy_file_range(from.descriptor(), &source, to.descriptor(), &target,
                                             static_cast<std::size_t>(left), 0);
@@ -26,7 +26,7 @@ Result<std::uint64_t> CopyWhole(const sys::File& from, const sys::File& to, std:
     if (count == 0) return sys::ErrnoError("read", from.path(), EIO);
     left -= static_cast<std::uint64_t>(count);
   }
-  return size;
+  return {};
 }
 
 /// Removes the file on scope exit unless Keep was called.
@@ -103,7 +103,8 @@ Result<std::string> BlobStore::Join(std::span<const std::string> ids) {
     std::uint64_t end = 0;
     for (const std::string& id : ids) {
       VMFERRY_ASSIGN_OR_RETURN(const auto part, Read(id));
-      VMFERRY_ASSIGN_OR_RETURN(const std::uint64_t size, CopyWhole(*part, file, end));
+      VMFERRY_ASSIGN_OR_RETURN(const std::uint64_t size, part->Size());
+      VMFERRY_RETURN_IF_ERROR(CopyBytes(*part, 0, size, file, end));
       end += size;
     }
     VMFERRY_RETURN_IF_ERROR(file.Sync());
@@ -111,6 +112,32 @@ Result<std::string> BlobStore::Join(std::span<const std::string> ids) {
   VMFERRY_RETURN_IF_ERROR(MoveIn(temporary, joined));
   removal.Keep();
   return joined;
+}
+
+Result<std::string> BlobStore::Link(std::string_view id) {
+  std::string linked = random_.Hex(kIdHexDigits);
+  const std::filesystem::path to = PathOf(linked);
+  if (::link(PathOf(id).c_str(), to.c_str()) != 0)
+    return sys::ErrnoError("link", PathOf(id), errno);
+  Removal removal(to);
+  VMFERRY_RETURN_IF_ERROR(sys::SyncFolder(to.parent_path()));
+  removal.Keep();
+  return linked;
+}
+
+Result<std::string> BlobStore::Slice(std::string_view id, std::uint64_t offset_bytes,
+                                     std::uint64_t length_bytes) {
+  std::string slice = random_.Hex(kIdHexDigits);
+  const std::filesystem::path temporary = PathOf(slice) += kTemporarySuffix;
+  Removal removal(temporary);
+  VMFERRY_ASSIGN_OR_RETURN(const auto from, Read(id));
+  VMFERRY_ASSIGN_OR_RETURN(const sys::File file,
+                           sys::File::Open(temporary, sys::File::Mode::kCreateNew));
+  VMFERRY_RETURN_IF_ERROR(CopyBytes(*from, offset_bytes, length_bytes, file, 0));
+  VMFERRY_RETURN_IF_ERROR(file.Sync());
+  VMFERRY_RETURN_IF_ERROR(MoveIn(temporary, slice));
+  removal.Keep();
+  return slice;
 }
 
 Result<std::shared_ptr<const sys::File>> BlobStore::Read(std::string_view id) const {

@@ -38,6 +38,11 @@ class BlobStore {
   Result<std::string> Put(Payload& payload);
   /// The blobs one behind the other as a new blob; the given ones stay.
   Result<std::string> Join(std::span<const std::string> ids);
+  /// A second name for the same bytes, which stay until both are discarded. Costs no copy.
+  Result<std::string> Link(std::string_view id);
+  /// `length_bytes` of a blob from `offset_bytes` as a new one.
+  Result<std::string> Slice(std::string_view id, std::uint64_t offset_bytes,
+                            std::uint64_t length_bytes);
   /// Errors: kNotFound io.not_found.
   Result<std::shared_ptr<const sys::File>> Read(std::string_view id) const;
   /// Removes the blob; readers that have it open go on. Failures leave an orphan for the sweep.

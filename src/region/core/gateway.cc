@@ -249,8 +249,12 @@ void GatewayExchange::WantChecksums() {
   if (call_.method == "PUT" || call_.FindHeader("content-md5") != nullptr) {
     spool_->Want(ChecksumKind::kMd5);
   }
-  const auto want = [this](std::string_view name) {
-    if (const auto kind = ChecksumKindByName(name)) spool_->Want(*kind);
+  bool asked = call_.method != "PUT";
+  const auto want = [&](std::string_view name) {
+    const auto kind = ChecksumKindByName(name);
+    if (!kind) return;
+    spool_->Want(*kind);
+    asked = true;
   };
   static constexpr std::string_view kPrefix = "x-amz-checksum-";
   for (const auto& [name, value] : call_.headers) {
@@ -260,6 +264,8 @@ void GatewayExchange::WantChecksums() {
       want(LowerCase(std::string_view(value).substr(kPrefix.size())));
     }
   }
+  // S3 gives an object that comes without a checksum this one.
+  if (!asked) spool_->Want(ChecksumKind::kCrc64nvme);
 }
 
 std::optional<ChunkSigning> GatewayExchange::SigningOfChunks() const {

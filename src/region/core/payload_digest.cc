@@ -108,6 +108,43 @@ std::uint64_t Crc64Nvme(std::span<const std::byte> data, std::uint64_t previous)
   return ~crc;
 }
 
+std::string CombineCrc(ChecksumKind kind, std::string_view first, std::string_view second,
+                       std::uint64_t second_bytes) {
+  // Appending n bytes multiplies a CRC by x^(8n) modulo its polynomial; the initial and the final
+  // inversion cancel out.
+  int bits = 32;
+  std::uint64_t polynomial = 0;
+  if (kind == ChecksumKind::kCrc32) polynomial = 0xEDB88320;
+  if (kind == ChecksumKind::kCrc32c) polynomial = 0x82F63B78;
+  if (kind == ChecksumKind::kCrc64nvme) {
+    polynomial = kCrc64Polynomial;
+    bits = 64;
+  }
+  if (polynomial == 0) return {};
+  const auto number = [](std::string_view raw) {
+    std::uint64_t value = 0;
+    for (const char c : raw) value = (value << 8) | static_cast<unsigned char>(c);
+    return value;
+  };
+  const std::uint64_t one = std::uint64_t{1} << (bits - 1);  // reflected: x^0 is the top bit
+  const auto multiply = [&](std::uint64_t a, std::uint64_t b) {
+    std::uint64_t product = 0;
+    for (std::uint64_t bit = one; bit != 0; bit >>= 1) {
+      if ((a & bit) != 0) product ^= b;
+      b = (b & 1) != 0 ? (b >> 1) ^ polynomial : b >> 1;
+    }
+    return product;
+  };
+  std::uint64_t factor = one;
+  std::uint64_t power = one >> 8;  // x^8: one byte
+  for (std::uint64_t n = second_bytes; n != 0; n >>= 1) {
+    if ((n & 1) != 0) factor = multiply(factor, power);
+    power = multiply(power, power);
+  }
+  const std::uint64_t combined = multiply(factor, number(first)) ^ number(second);
+  return bits == 64 ? BigEndian(combined) : BigEndian(static_cast<std::uint32_t>(combined));
+}
+
 void PayloadDigester::Want(ChecksumKind kind) {
   switch (kind) {
     case ChecksumKind::kMd5:

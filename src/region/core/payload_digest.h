@@ -33,6 +33,11 @@ const std::string& DigestOf(const PayloadDigests& digests, ChecksumKind kind);
 /// CRC-64/NVME of `data`, continuing from `previous` (0 at the start).
 std::uint64_t Crc64Nvme(std::span<const std::byte> data, std::uint64_t previous = 0);
 
+/// The CRC of two runs of bytes, one behind the other, from the CRCs of both and the length of the
+/// second. Raw digests, as in PayloadDigests; "" when the kind is no CRC.
+std::string CombineCrc(ChecksumKind kind, std::string_view first, std::string_view second,
+                       std::uint64_t second_bytes);
+
 class PayloadDigester {
  public:
   void Want(ChecksumKind kind);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include "base/byte_reader.h"
+#include "base/units.h"
+#include "codec/text_codec.h"
 #include "region/s3/service.h"
 #include "text/xml.h"
 
@@ -36,8 +39,10 @@ Outcome S3Service::CreateBucket(Call& call, const Address& address) {
     return NotImplemented("x-amz-bucket-object-lock-enabled");
   }
   const std::string* ownership = call.FindHeader("x-amz-object-ownership");
-  if (ownership != nullptr && *ownership != "BucketOwnerEnforced") {
-    return NotImplemented(fmt::format("x-amz-object-ownership: {}", *ownership));
+  if (ownership != nullptr && *ownership != "BucketOwnerEnforced" &&
+      *ownership != "BucketOwnerPreferred" && *ownership != "ObjectWriter") {
+    return InvalidArgument("Invalid x-amz-object-ownership header", "x-amz-object-ownership",
+                           *ownership);
   }
   std::string location;
   if (auto fault = ReadLocation(call, location)) return *std::move(fault);
@@ -72,6 +77,12 @@ Outcome S3Service::CreateBucket(Call& call, const Address& address) {
                    "Your previous request to create the named bucket succeeded and you already own "
                    "it.",
                    {{"BucketName", address.bucket}}};
+  }
+  if (*added && ownership != nullptr) {
+    auto kept = records_->PutSetting(
+        address.bucket, "ownershipControls",
+        fmt::format("<Rule><ObjectOwnership>{}</ObjectOwnership></Rule>", *ownership));
+    if (!kept) return Internal(kept.error());
   }
   Answer answer;
   answer.headers = {{"Location", "/" + address.bucket},
@@ -108,22 +119,53 @@ Outcome S3Service::DeleteBucket(Call&, const Address& address) {
 }
 
 Outcome S3Service::ListBuckets(Call& call, const Address&) {
-  for (const char* parameter : {"continuation-token", "prefix", "bucket-region", "max-buckets"}) {
-    if (call.FindQuery(parameter) != nullptr) {
-      return NotImplemented(fmt::format("ListBuckets with {}", parameter));
-    }
+  constexpr std::uint64_t kPageMax = 10'000;
+  const auto text = [&](std::string_view name) {
+    const std::string* found = call.FindQuery(name);
+    return found == nullptr ? std::string() : *found;
+  };
+  const std::string most_text = text("max-buckets");
+  const std::uint64_t most = ParseUint(most_text).value_or(most_text.empty() ? kPageMax : 0);
+  if (most < 1 || most > kPageMax) {
+    return InvalidArgument("Argument max-buckets must be an integer between 1 and 10000",
+                           "max-buckets", most_text);
   }
-  auto buckets = records_->ListBuckets();
-  if (!buckets) return Internal(buckets.error());
+  std::string after;
+  if (const std::string* token = call.FindQuery("continuation-token")) {
+    const auto decoded = codec::Base64Decode(*token);
+    if (!decoded || decoded->empty()) {
+      return InvalidArgument("The continuation token provided is incorrect", "continuation-token",
+                             *token);
+    }
+    after = AsText(*decoded);
+  }
+  const std::string prefix = text("prefix");
+  const std::string region = text("bucket-region");
+  std::vector<BucketRecord> buckets;
+  if (region.empty() || region == context_.settings.region_name) {
+    auto found = records_->ListBuckets(prefix, after, most + 1);
+    if (!found) return Internal(found.error());
+    buckets = *std::move(found);
+  }
+  const bool truncated = buckets.size() > most;
+  if (truncated) buckets.pop_back();
+  // As S3: the region of each bucket is told when a page was asked for.
+  const bool paged = !most_text.empty() || !region.empty() || !after.empty();
   text::XmlWriter xml;
   xml.Open("ListAllMyBucketsResult", {{"xmlns", std::string(kNamespace)}});
   xml.Open("Owner").Element("ID", context_.settings.account_id).Close();
   xml.Open("Buckets");
-  for (const BucketRecord& bucket : *buckets) {
-    xml.Open("Bucket")
-        .Element("Name", bucket.name)
-        .Element("CreationDate", XmlTime(bucket.created))
-        .Close();
+  for (const BucketRecord& bucket : buckets) {
+    xml.Open("Bucket").Element("Name", bucket.name);
+    xml.Element("CreationDate", XmlTime(bucket.created));
+    if (paged) xml.Element("BucketRegion", context_.settings.region_name);
+    xml.Close();
+  }
+  xml.Close();
+  if (!prefix.empty()) xml.Element("Prefix", prefix);
+  if (truncated) {
+    xml.Element("ContinuationToken",
+                codec::Base64Encode(std::as_bytes(std::span(buckets.back().name))));
   }
   return XmlAnswer(xml.Finish());
 }
@@ -133,13 +175,6 @@ Outcome S3Service::GetBucketLocation(Call&, const Address&) {
   text::XmlWriter xml;
   xml.Element("LocationConstraint", region == "us-east-1" ? "" : region,
               {{"xmlns", std::string(kNamespace)}});
-  return XmlAnswer(xml.Finish());
-}
-
-Outcome S3Service::GetBucketVersioning(Call&, const Address&) {
-  // Never switched on: an empty configuration, as AWS answers for such a bucket.
-  text::XmlWriter xml;
-  xml.Empty("VersioningConfiguration", {{"xmlns", std::string(kNamespace)}});
   return XmlAnswer(xml.Finish());
 }
 

@@ -58,18 +58,24 @@ std::optional<ByteRange> ReadRange(const std::string* header, std::uint64_t size
 }
 
 // RFC 9110, "Precedence of Preconditions": the dates count only without the ETag conditions.
-ReadCondition CheckRead(const Call& call, const ObjectRecord& object, std::string_view& failed) {
+ReadCondition CheckRead(const Call& call, const ObjectRecord& object, std::string& failed,
+                        std::string_view prefix) {
+  const auto named = [&](std::string_view name) { return std::string(prefix).append(name); };
   const WallTime modified = std::chrono::floor<std::chrono::seconds>(object.modified);
-  if (const std::string* match = call.FindHeader("if-match")) {
-    failed = "If-Match";
+  if (const std::string* match = call.FindHeader(named("if-match"))) {
+    failed = named("If-Match");
     if (!ListNames(*match, object.etag)) return ReadCondition::kFailed;
-  } else if (const auto date = DateIn(call, "if-unmodified-since"); date && modified > *date) {
-    failed = "If-Unmodified-Since";
+  } else if (const auto date = DateIn(call, named("if-unmodified-since"));
+             date && modified > *date) {
+    failed = named("If-Unmodified-Since");
     return ReadCondition::kFailed;
   }
-  if (const std::string* none = call.FindHeader("if-none-match")) {
+  if (const std::string* none = call.FindHeader(named("if-none-match"))) {
+    failed = named("If-None-Match");
     if (ListNames(*none, object.etag)) return ReadCondition::kNotModified;
-  } else if (const auto date = DateIn(call, "if-modified-since"); date && modified <= *date) {
+  } else if (const auto date = DateIn(call, named("if-modified-since"));
+             date && modified <= *date) {
+    failed = named("If-Modified-Since");
     return ReadCondition::kNotModified;
   }
   return ReadCondition::kSend;
@@ -81,10 +87,14 @@ MaybeFault CheckWrite(const Call& call, std::string_view key,
     if (*none != "*") return NotImplemented("If-None-Match with an ETag");
     if (present) return PreconditionFailed("If-None-Match");
   }
-  if (const std::string* match = call.FindHeader("if-match")) {
-    if (!present) return NoSuchKey(key);
-    if (!ListNames(*match, present->etag)) return PreconditionFailed("If-Match");
-  }
+  const std::string* match = call.FindHeader("if-match");
+  return match == nullptr ? std::nullopt : CheckEtag(*match, key, present);
+}
+
+MaybeFault CheckEtag(std::string_view wanted, std::string_view key,
+                     const std::optional<ObjectRecord>& present) {
+  if (!present) return NoSuchKey(key);
+  if (!ListNames(wanted, present->etag)) return PreconditionFailed("If-Match");
   return std::nullopt;
 }
 

@@ -28,12 +28,17 @@ std::optional<ByteRange> ReadRange(const std::string* header, std::uint64_t size
                                    bool& partial);
 
 enum class ReadCondition { kSend, kNotModified, kFailed };
-/// If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since of a GET or HEAD.
-/// `failed` names the one that did not hold.
-ReadCondition CheckRead(const Call& call, const ObjectRecord& object, std::string_view& failed);
+/// If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since of a GET or HEAD, or with
+/// `prefix` "x-amz-copy-source-" those of a copy. `failed` names the one that did not hold.
+ReadCondition CheckRead(const Call& call, const ObjectRecord& object, std::string& failed,
+                        std::string_view prefix = {});
 
-/// If-None-Match: * and If-Match of a write; `present` is what is there now.
+/// If-None-Match: * and If-Match of a write or removal; `present` is what is there now.
 MaybeFault CheckWrite(const Call& call, std::string_view key,
                       const std::optional<ObjectRecord>& present);
+
+/// The same for the <ETag> of an entry of DeleteObjects.
+MaybeFault CheckEtag(std::string_view wanted, std::string_view key,
+                     const std::optional<ObjectRecord>& present);
 
 }  // namespace vmferry::region::s3

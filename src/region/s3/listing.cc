@@ -175,4 +175,42 @@ Outcome S3Service::ListObjects(Call& call, const Address& address) {
   return XmlAnswer(xml.Finish());
 }
 
+// The bucket was never versioned: each object is its own latest version, "null".
+Outcome S3Service::ListObjectVersions(Call& call, const Address& address) {
+  ListRequest request;
+  if (auto fault = ReadListRequest(call, request)) return *std::move(fault);
+  request.after = QueryText(call, "key-marker");
+  auto page = ReadPage(*records_, address.bucket, request);
+  if (!page) return Internal(page.error());
+  const auto shown = [&](const std::string& text) {
+    return request.url_encoding ? http::PercentEncode(text, true) : text;
+  };
+  text::XmlWriter xml;
+  xml.Open("ListVersionsResult", {{"xmlns", std::string(kNamespace)}});
+  xml.Element("Name", address.bucket).Element("Prefix", shown(request.prefix));
+  xml.Element("KeyMarker", shown(request.after)).Element("VersionIdMarker", "");
+  if (page->truncated) {
+    xml.Element("NextKeyMarker", shown(page->last)).Element("NextVersionIdMarker", "null");
+  }
+  xml.Element("MaxKeys", std::to_string(request.max_keys));
+  if (!request.delimiter.empty()) xml.Element("Delimiter", shown(request.delimiter));
+  if (request.url_encoding) xml.Element("EncodingType", "url");
+  xml.Element("IsTruncated", page->truncated ? "true" : "false");
+  for (const ObjectRecord& object : page->objects) {
+    xml.Open("Version")
+        .Element("Key", shown(object.key))
+        .Element("VersionId", "null")
+        .Element("IsLatest", "true")
+        .Element("LastModified", XmlTime(object.modified))
+        .Element("ETag", "\"" + object.etag + "\"")
+        .Element("Size", std::to_string(object.size_bytes));
+    xml.Open("Owner").Element("ID", context_.settings.account_id).Close();
+    xml.Element("StorageClass", "STANDARD").Close();
+  }
+  for (const std::string& prefix : page->prefixes) {
+    xml.Open("CommonPrefixes").Element("Prefix", shown(prefix)).Close();
+  }
+  return XmlAnswer(xml.Finish());
+}
+
 }  // namespace vmferry::region::s3

@@ -9,8 +9,10 @@
 #include "codec/text_codec.h"
 #include "region/s3/checksum.h"
 #include "region/s3/conditions.h"
+#include "region/s3/file_digest.h"
 #include "region/s3/payload_text.h"
 #include "region/s3/service.h"
+#include "region/s3/tags.h"
 #include "text/xml.h"
 
 namespace vmferry::region::s3 {
@@ -57,6 +59,10 @@ MaybeFault ReadPartList(const std::string& body, const UploadRecord& upload,
     part.number = *number;
     part.etag = Unquoted(child.TextAt("ETag"));
     part.checksum = child.TextAt(ChecksumElement(upload.checksum_algorithm));
+    for (const text::XmlElement& member : child.children) {
+      // A checksum of an upload that was made without one, or of another algorithm: no part has it.
+      if (member.name.starts_with("Checksum") && part.checksum.empty()) part.checksum = "none";
+    }
     if (!out.empty() && out.back().number >= part.number) {
       return S3Fault{400,
                      "InvalidPartOrder",
@@ -108,56 +114,15 @@ MaybeFault ChooseParts(const UploadRecord& upload, const std::vector<ListedPart>
   return std::nullopt;
 }
 
-std::string RawDigest(const std::vector<std::string>& raw_parts, ChecksumKind kind) {
-  PayloadDigester digester;
-  digester.Want(kind);
-  for (const std::string& raw : raw_parts) digester.Update(std::as_bytes(std::span(raw)));
-  return DigestOf(digester.Finish(), kind);
-}
-
-std::string Text(const std::vector<std::byte>& bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-/// hex(md5(concatenated part md5s))-N
-std::string MultipartEtag(const std::vector<PartRecord>& parts) {
-  std::vector<std::string> raw;
-  for (const PartRecord& part : parts) {
-    raw.push_back(Text(codec::HexDecode(part.etag).value_or(std::vector<std::byte>())));
-  }
-  const std::string digest = RawDigest(raw, ChecksumKind::kMd5);
-  return fmt::format("{}-{}", codec::HexEncode(std::as_bytes(std::span(digest))), parts.size());
-}
-
-/// base64(hash(concatenated raw part digests))-N
-std::string CompositeChecksum(const std::vector<PartRecord>& parts, ChecksumKind kind) {
-  std::vector<std::string> raw;
-  for (const PartRecord& part : parts) {
-    raw.push_back(
-        Text(codec::Base64Decode(part.checksum.value).value_or(std::vector<std::byte>())));
-  }
-  const std::string digest = RawDigest(raw, kind);
-  return fmt::format("{}-{}", codec::Base64Encode(std::as_bytes(std::span(digest))), parts.size());
-}
-
-/// The checksum of a whole file.
-Result<std::string> FileChecksum(const sys::File& file, ChecksumKind kind) {
-  constexpr std::size_t kStepBytes = kMiB;
-  PayloadDigester digester;
-  digester.Want(kind);
-  std::vector<std::byte> buffer(kStepBytes);
-  std::uint64_t offset = 0;
-  while (true) {
-    VMFERRY_ASSIGN_OR_RETURN(const std::size_t count, file.ReadSomeAt(offset, buffer));
-    digester.Update(std::span(buffer).first(count));
-    offset += count;
-    if (count < buffer.size()) break;
-  }
-  const std::string digest = DigestOf(digester.Finish(), kind);
-  return codec::Base64Encode(std::as_bytes(std::span(digest)));
-}
-
 }  // namespace
+
+MaybeFault ReadPartNumber(const Call& call, std::uint64_t& number) {
+  const std::string text = QueryText(call, "partNumber");
+  number = ParseUint(text).value_or(0);
+  if (number >= 1 && number <= kPartNumberMax) return std::nullopt;
+  return InvalidArgument("Part number must be an integer between 1 and 10000, inclusive",
+                         "partNumber", text);
+}
 
 Outcome S3Service::CreateMultipartUpload(Call& call, const Address& address) {
   UploadRecord upload;
@@ -165,6 +130,7 @@ Outcome S3Service::CreateMultipartUpload(Call& call, const Address& address) {
   upload.key = address.key;
   upload.created = context_.clock.WallNow();
   upload.headers = KeptHeaders(call);
+  if (auto fault = ReadTagsOf(call, upload.tags)) return *std::move(fault);
   if (const std::string* algorithm = call.FindHeader("x-amz-checksum-algorithm")) {
     upload.checksum_algorithm = UpperCase(*algorithm);
     const auto kind = KindOfAlgorithm(upload.checksum_algorithm);
@@ -200,21 +166,31 @@ Outcome S3Service::CreateMultipartUpload(Call& call, const Address& address) {
 
 Outcome S3Service::UploadPart(Call& call, const Address& address) {
   const std::string upload_id = QueryText(call, "uploadId");
-  const std::string number_text = QueryText(call, "partNumber");
-  const auto number = ParseUint(number_text);
-  if (!number || *number < 1 || *number > kPartNumberMax) {
-    return InvalidArgument("Part number must be an integer between 1 and 10000, inclusive",
-                           "partNumber", number_text);
-  }
   PartRecord part;
+  if (auto fault = ReadPartNumber(call, part.number)) return *std::move(fault);
   if (auto fault = CheckPayload(call, part.checksum)) return *std::move(fault);
-  part.number = *number;
+  part.crc64nvme = DigestText(call.payload.digests, ChecksumKind::kCrc64nvme);
   part.size_bytes = call.payload.size_bytes;
   part.etag = codec::HexEncode(std::as_bytes(std::span(call.payload.digests.md5)));
   part.modified = context_.clock.WallNow();
   auto blob = blobs_->Put(call.payload);
   if (!blob) return Internal(blob.error());
   part.blob_id = *blob;
+  if (auto fault = StorePart(address, upload_id, part)) return *std::move(fault);
+  Answer answer;
+  answer.headers = {{"ETag", "\"" + part.etag + "\""}, {"x-amz-server-side-encryption", "AES256"}};
+  if (!part.checksum.algorithm.empty()) {
+    answer.headers.emplace_back(ChecksumHeader(part.checksum.algorithm), part.checksum.value);
+  }
+  answer.log_fields = {{"upload_id", upload_id},
+                       {"part_number", std::to_string(part.number)},
+                       {"etag", part.etag},
+                       {"bytes", std::to_string(part.size_bytes)}};
+  return answer;
+}
+
+MaybeFault S3Service::StorePart(const Address& address, const std::string& upload_id,
+                                const PartRecord& part) {
   MaybeFault refused;
   auto replaced =
       records_->database().WithTransaction([&](Transaction& transaction) -> Result<std::string> {
@@ -237,19 +213,10 @@ Outcome S3Service::UploadPart(Call& call, const Address& address) {
       });
   if (refused || !replaced) {
     blobs_->Discard(part.blob_id);
-    return refused ? *std::move(refused) : Internal(replaced.error());
+    return refused ? std::move(refused) : Internal(replaced.error());
   }
   blobs_->Discard(*replaced);
-  Answer answer;
-  answer.headers = {{"ETag", "\"" + part.etag + "\""}, {"x-amz-server-side-encryption", "AES256"}};
-  if (!part.checksum.algorithm.empty()) {
-    answer.headers.emplace_back(ChecksumHeader(part.checksum.algorithm), part.checksum.value);
-  }
-  answer.log_fields = {{"upload_id", upload_id},
-                       {"part_number", std::to_string(part.number)},
-                       {"etag", part.etag},
-                       {"bytes", std::to_string(part.size_bytes)}};
-  return answer;
+  return std::nullopt;
 }
 
 Outcome S3Service::CompleteMultipartUpload(Call& call, const Address& address) {
@@ -274,6 +241,7 @@ Outcome S3Service::CompleteMultipartUpload(Call& call, const Address& address) {
   object.etag = MultipartEtag(parts);
   object.modified = context_.clock.WallNow();
   object.headers = (*upload)->headers;
+  object.tags = (*upload)->tags;
   std::vector<std::string> blobs;
   for (const PartRecord& part : parts) {
     object.size_bytes += part.size_bytes;
@@ -292,28 +260,9 @@ Outcome S3Service::CompleteMultipartUpload(Call& call, const Address& address) {
   auto joined = blobs_->Join(blobs);
   if (!joined) return Internal(joined.error());
   object.blob_id = *joined;
-  if (const auto kind = KindOfAlgorithm((*upload)->checksum_algorithm)) {
-    object.checksum = {(*upload)->checksum_algorithm, "", (*upload)->checksum_type};
-    if (object.checksum.type == "COMPOSITE") {
-      object.checksum.value = CompositeChecksum(parts, *kind);
-    } else {
-      auto file = blobs_->Read(object.blob_id);
-      auto whole = file ? FileChecksum(**file, *kind) : Result<std::string>(file.error());
-      if (!whole) {
-        blobs_->Discard(object.blob_id);
-        return Internal(whole.error());
-      }
-      object.checksum.value = *whole;
-      const std::string* sent = call.FindHeader(ChecksumHeader(object.checksum.algorithm));
-      if (sent != nullptr && *sent != *whole) {
-        blobs_->Discard(object.blob_id);
-        return S3Fault{400,
-                       "BadDigest",
-                       fmt::format("The {} you specified did not match the calculated checksum.",
-                                   LowerCase(object.checksum.algorithm)),
-                       {}};
-      }
-    }
+  if (auto fault = SetWholeChecksum(call, **upload, parts, object)) {
+    blobs_->Discard(object.blob_id);
+    return *std::move(fault);
   }
   MaybeFault refused;
   std::vector<std::string> unneeded;
@@ -326,6 +275,7 @@ Outcome S3Service::CompleteMultipartUpload(Call& call, const Address& address) {
         if (!refused) refused = CheckWrite(call, address.key, before);
         if (refused) return {};
         VMFERRY_ASSIGN_OR_RETURN(unneeded, Records::RemoveUpload(transaction, upload_id));
+        VMFERRY_RETURN_IF_ERROR(Records::AddObjectParts(transaction, object.blob_id, parts));
         VMFERRY_ASSIGN_OR_RETURN(std::string replaced, Records::PutObject(transaction, object));
         unneeded.push_back(std::move(replaced));
         return {};
@@ -351,6 +301,45 @@ Outcome S3Service::CompleteMultipartUpload(Call& call, const Address& address) {
                        {"etag", object.etag},
                        {"bytes", std::to_string(object.size_bytes)}};
   return answer;
+}
+
+MaybeFault S3Service::SetWholeChecksum(const Call& call, const UploadRecord& upload,
+                                       const std::vector<PartRecord>& parts, ObjectRecord& object) {
+  // An upload without an algorithm gets S3's own.
+  const bool unnamed = upload.checksum_algorithm.empty();
+  object.checksum = {unnamed ? "CRC64NVME" : upload.checksum_algorithm, "",
+                     unnamed ? "FULL_OBJECT" : upload.checksum_type};
+  const std::string* type = call.FindHeader("x-amz-checksum-type");
+  if (type != nullptr && (unnamed || *type != object.checksum.type)) {
+    return InvalidRequest(fmt::format(
+        "The upload was created using the {} checksum mode. The complete request must use the same "
+        "checksum mode.",
+        unnamed ? "null" : upload.checksum_type));
+  }
+  const auto kind = KindOfAlgorithm(object.checksum.algorithm);
+  if (!kind) return NotImplemented("the checksum algorithm " + object.checksum.algorithm);
+  if (object.checksum.type == "COMPOSITE") {
+    object.checksum.value = CompositeChecksum(parts, *kind);
+  } else if (auto combined = CombinedChecksum(parts, *kind)) {
+    object.checksum.value = *std::move(combined);
+  } else {
+    auto file = blobs_->Read(object.blob_id);
+    auto digests = file ? DigestFile(**file, 0, object.size_bytes, {*kind})
+                        : Result<PayloadDigests>(file.error());
+    if (!digests) return Internal(digests.error());
+    object.checksum.value = DigestText(*digests, *kind);
+  }
+  const std::string* sent = call.FindHeader(ChecksumHeader(object.checksum.algorithm));
+  // Clients send composite checksums with and without the number of parts.
+  const std::string_view computed = object.checksum.value;
+  if (sent == nullptr || *sent == computed || *sent == computed.substr(0, computed.rfind('-'))) {
+    return std::nullopt;
+  }
+  return S3Fault{400,
+                 "BadDigest",
+                 fmt::format("The {} you specified did not match the calculated checksum.",
+                             LowerCase(object.checksum.algorithm)),
+                 {}};
 }
 
 Outcome S3Service::AbortMultipartUpload(Call& call, const Address& address) {

@@ -2,6 +2,7 @@
 #include "region/s3/payload_text.h"
 
 #include "base/units.h"
+#include "region/s3/checksum.h"
 #include "sys/file.h"
 
 namespace vmferry::region::s3 {
@@ -19,6 +20,16 @@ MaybeFault ReadPayloadText(const Call& call, std::string& out) {
   }
   if (content.error().code() == ErrorCode::kOutOfRange) return MalformedXml();
   return Internal(content.error());
+}
+
+MaybeFault ReadCheckedText(const Call& call, std::string& out) {
+  Checksum checksum;
+  if (auto fault = CheckPayload(call, checksum)) return fault;
+  if (call.FindHeader("content-md5") == nullptr && checksum.algorithm.empty()) {
+    return InvalidRequest(
+        "Missing required header for this request: Content-MD5 OR x-amz-checksum-*");
+  }
+  return ReadPayloadText(call, out);
 }
 
 }  // namespace vmferry::region::s3

@@ -23,15 +23,25 @@ constexpr const char* kMigrations[] = {
     " etag TEXT NOT NULL, modified_ms INTEGER NOT NULL, checksum_algorithm TEXT NOT NULL,"
     " checksum TEXT NOT NULL, checksum_type TEXT NOT NULL, PRIMARY KEY (upload_id, number))"
     " WITHOUT ROWID;",
+    "ALTER TABLE s3_objects ADD COLUMN tags TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE s3_uploads ADD COLUMN tags TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE s3_parts ADD COLUMN crc64nvme TEXT NOT NULL DEFAULT '';"
+    // By blob and not by key: an object and its parts are replaced together.
+    "CREATE TABLE s3_object_parts (blob_id TEXT NOT NULL, number INTEGER NOT NULL,"
+    " offset_bytes INTEGER NOT NULL, size_bytes INTEGER NOT NULL, checksum_algorithm TEXT NOT NULL,"
+    " checksum TEXT NOT NULL, PRIMARY KEY (blob_id, number)) WITHOUT ROWID;"
+    "CREATE TABLE s3_bucket_settings (bucket TEXT NOT NULL REFERENCES s3_buckets (name),"
+    " kind TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (bucket, kind)) WITHOUT ROWID;",
 };
 
 constexpr std::string_view kObjectColumns =
     "bucket, key, blob_id, size_bytes, etag, modified_ms, checksum_algorithm, checksum, "
-    "checksum_type, headers";
+    "checksum_type, headers, tags";
 constexpr std::string_view kUploadColumns =
-    "id, bucket, key, created_ms, checksum_algorithm, checksum_type, headers";
+    "id, bucket, key, created_ms, checksum_algorithm, checksum_type, headers, tags";
 constexpr std::string_view kPartColumns =
-    "number, blob_id, size_bytes, etag, modified_ms, checksum_algorithm, checksum, checksum_type";
+    "number, blob_id, size_bytes, etag, modified_ms, checksum_algorithm, checksum, checksum_type, "
+    "crc64nvme";
 
 std::int64_t Milliseconds(WallTime time) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
@@ -41,6 +51,7 @@ WallTime TimeOf(std::int64_t milliseconds) {
 }
 
 std::string HeadersText(const std::vector<NameValue>& headers) {
+  if (headers.empty()) return {};
   text::Json list = text::Json::MakeArray();
   for (const auto& [name, value] : headers) {
     text::Json pair = text::Json::MakeArray();
@@ -52,6 +63,7 @@ std::string HeadersText(const std::vector<NameValue>& headers) {
 
 std::vector<NameValue> HeadersOf(const std::string& text) {
   std::vector<NameValue> headers;
+  if (text.empty()) return headers;
   const auto list = text::Json::Parse(text);
   if (!list) return headers;
   for (const text::Json& pair : list->Items()) {
@@ -71,6 +83,7 @@ ObjectRecord ObjectOf(const SqlRow& row) {
   object.modified = TimeOf(row.Int(5));
   object.checksum = {row.Text(6), row.Text(7), row.Text(8)};
   object.headers = HeadersOf(row.Text(9));
+  object.tags = HeadersOf(row.Text(10));
   return object;
 }
 
@@ -83,6 +96,7 @@ UploadRecord UploadOf(const SqlRow& row) {
   upload.checksum_algorithm = row.Text(4);
   upload.checksum_type = row.Text(5);
   upload.headers = HeadersOf(row.Text(6));
+  upload.tags = HeadersOf(row.Text(7));
   return upload;
 }
 
@@ -94,6 +108,7 @@ PartRecord PartOf(const SqlRow& row) {
   part.etag = row.Text(3);
   part.modified = TimeOf(row.Int(4));
   part.checksum = {row.Text(5), row.Text(6), row.Text(7)};
+  part.crc64nvme = row.Text(8);
   return part;
 }
 
@@ -111,6 +126,13 @@ Result<std::string> SingleText(Transaction& transaction, std::string_view sql,
   VMFERRY_ASSIGN_OR_RETURN(const std::vector<SqlRow> rows,
                            transaction.Query(sql, std::move(values)));
   return rows.empty() ? std::string() : rows.front().Text(0);
+}
+
+Result<void> ForgetObjectParts(Transaction& transaction, const std::string& blob_id) {
+  if (blob_id.empty()) return {};
+  VMFERRY_RETURN_IF_ERROR(
+      transaction.Execute("DELETE FROM s3_object_parts WHERE blob_id = ?", {blob_id}));
+  return {};
 }
 
 }  // namespace
@@ -141,12 +163,16 @@ Result<std::optional<BucketRecord>> Records::FindBucket(std::string_view name) {
       });
 }
 
-Result<std::vector<BucketRecord>> Records::ListBuckets() {
+Result<std::vector<BucketRecord>> Records::ListBuckets(std::string_view prefix,
+                                                       std::string_view after,
+                                                       std::uint64_t limit) {
   return database_.WithTransaction(
       [&](Transaction& transaction) -> Result<std::vector<BucketRecord>> {
         VMFERRY_ASSIGN_OR_RETURN(
             const std::vector<SqlRow> rows,
-            transaction.Query("SELECT name, created_ms FROM s3_buckets ORDER BY name"));
+            transaction.Query("SELECT name, created_ms FROM s3_buckets WHERE name > ?1 AND"
+                              " substr(name, 1, length(?2)) = ?2 ORDER BY name LIMIT ?3",
+                              {after, prefix, limit}));
         std::vector<BucketRecord> buckets;
         for (const SqlRow& row : rows) buckets.push_back({row.Text(0), TimeOf(row.Int(1))});
         return buckets;
@@ -161,6 +187,8 @@ Result<Records::Removal> Records::RemoveBucket(std::string_view name) {
                           "SELECT 1 FROM s3_uploads WHERE bucket = ?1 LIMIT 1",
                           {name}));
     if (!used.empty()) return Removal::kNotEmpty;
+    VMFERRY_RETURN_IF_ERROR(
+        transaction.Execute("DELETE FROM s3_bucket_settings WHERE bucket = ?", {name}));
     VMFERRY_ASSIGN_OR_RETURN(const std::int64_t removed,
                              transaction.Execute("DELETE FROM s3_buckets WHERE name = ?", {name}));
     return removed > 0 ? Removal::kDone : Removal::kAbsent;
@@ -190,24 +218,25 @@ Result<std::string> Records::PutObject(Transaction& transaction, const ObjectRec
       std::string before,
       SingleText(transaction, "SELECT blob_id FROM s3_objects WHERE bucket = ? AND key = ?",
                  {object.bucket, object.key}));
+  VMFERRY_RETURN_IF_ERROR(ForgetObjectParts(transaction, before));
   VMFERRY_RETURN_IF_ERROR(transaction.Execute(
-      "INSERT OR REPLACE INTO s3_objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      "INSERT OR REPLACE INTO s3_objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       {object.bucket, object.key, object.blob_id, object.size_bytes, object.etag,
        Milliseconds(object.modified), object.checksum.algorithm, object.checksum.value,
-       object.checksum.type, HeadersText(object.headers)}));
+       object.checksum.type, HeadersText(object.headers), HeadersText(object.tags)}));
   return before;
 }
 
-Result<std::string> Records::RemoveObject(std::string_view bucket, std::string_view key) {
-  return database_.WithTransaction([&](Transaction& transaction) -> Result<std::string> {
-    VMFERRY_ASSIGN_OR_RETURN(
-        std::string blob,
-        SingleText(transaction, "SELECT blob_id FROM s3_objects WHERE bucket = ? AND key = ?",
-                   {bucket, key}));
-    VMFERRY_RETURN_IF_ERROR(
-        transaction.Execute("DELETE FROM s3_objects WHERE bucket = ? AND key = ?", {bucket, key}));
-    return blob;
-  });
+Result<std::string> Records::RemoveObject(Transaction& transaction, std::string_view bucket,
+                                          std::string_view key) {
+  VMFERRY_ASSIGN_OR_RETURN(
+      std::string blob,
+      SingleText(transaction, "SELECT blob_id FROM s3_objects WHERE bucket = ? AND key = ?",
+                 {bucket, key}));
+  VMFERRY_RETURN_IF_ERROR(ForgetObjectParts(transaction, blob));
+  VMFERRY_RETURN_IF_ERROR(
+      transaction.Execute("DELETE FROM s3_objects WHERE bucket = ? AND key = ?", {bucket, key}));
+  return blob;
 }
 
 Result<std::vector<ObjectRecord>> Records::ListObjects(std::string_view bucket,
@@ -239,10 +268,11 @@ Result<std::vector<ObjectRecord>> Records::ListObjects(std::string_view bucket,
 
 Result<void> Records::AddUpload(const UploadRecord& upload) {
   return database_.WithTransaction([&](Transaction& transaction) -> Result<void> {
-    VMFERRY_RETURN_IF_ERROR(transaction.Execute(
-        "INSERT INTO s3_uploads VALUES (?, ?, ?, ?, ?, ?, ?)",
-        {upload.id, upload.bucket, upload.key, Milliseconds(upload.created),
-         upload.checksum_algorithm, upload.checksum_type, HeadersText(upload.headers)}));
+    VMFERRY_RETURN_IF_ERROR(
+        transaction.Execute("INSERT INTO s3_uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                            {upload.id, upload.bucket, upload.key, Milliseconds(upload.created),
+                             upload.checksum_algorithm, upload.checksum_type,
+                             HeadersText(upload.headers), HeadersText(upload.tags)}));
     return {};
   });
 }
@@ -294,10 +324,10 @@ Result<std::string> Records::PutPart(Transaction& transaction, std::string_view 
       SingleText(transaction, "SELECT blob_id FROM s3_parts WHERE upload_id = ? AND number = ?",
                  {upload_id, part.number}));
   VMFERRY_RETURN_IF_ERROR(
-      transaction.Execute("INSERT OR REPLACE INTO s3_parts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      transaction.Execute("INSERT OR REPLACE INTO s3_parts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                           {upload_id, part.number, part.blob_id, part.size_bytes, part.etag,
                            Milliseconds(part.modified), part.checksum.algorithm,
-                           part.checksum.value, part.checksum.type}));
+                           part.checksum.value, part.checksum.type, part.crc64nvme}));
   return before;
 }
 
@@ -328,6 +358,75 @@ Result<std::vector<std::string>> Records::RemoveUpload(Transaction& transaction,
   std::vector<std::string> blobs;
   for (const SqlRow& row : rows) blobs.push_back(row.Text(0));
   return blobs;
+}
+
+Result<bool> Records::SetTags(std::string_view bucket, std::string_view key,
+                              const std::vector<NameValue>& tags) {
+  return database_.WithTransaction([&](Transaction& transaction) -> Result<bool> {
+    VMFERRY_ASSIGN_OR_RETURN(
+        const std::int64_t changed,
+        transaction.Execute("UPDATE s3_objects SET tags = ? WHERE bucket = ? AND key = ?",
+                            {HeadersText(tags), bucket, key}));
+    return changed > 0;
+  });
+}
+
+Result<void> Records::AddObjectParts(Transaction& transaction, std::string_view blob_id,
+                                     const std::vector<PartRecord>& parts) {
+  std::uint64_t offset_bytes = 0;
+  for (const PartRecord& part : parts) {
+    VMFERRY_RETURN_IF_ERROR(
+        transaction.Execute("INSERT INTO s3_object_parts VALUES (?, ?, ?, ?, ?, ?)",
+                            {blob_id, part.number, offset_bytes, part.size_bytes,
+                             part.checksum.algorithm, part.checksum.value}));
+    offset_bytes += part.size_bytes;
+  }
+  return {};
+}
+
+Result<std::optional<ObjectPart>> Records::FindObjectPart(std::string_view blob_id,
+                                                          std::uint64_t number) {
+  return database_.WithTransaction(
+      [&](Transaction& transaction) -> Result<std::optional<ObjectPart>> {
+        VMFERRY_ASSIGN_OR_RETURN(
+            const std::vector<SqlRow> rows,
+            transaction.Query("SELECT offset_bytes, size_bytes, checksum_algorithm, checksum,"
+                              " (SELECT COUNT(*) FROM s3_object_parts WHERE blob_id = ?1)"
+                              " FROM s3_object_parts WHERE blob_id = ?1 AND number = ?2",
+                              {blob_id, number}));
+        if (rows.empty()) return std::optional<ObjectPart>();
+        ObjectPart part;
+        part.offset_bytes = rows[0].Uint(0);
+        part.size_bytes = rows[0].Uint(1);
+        part.checksum = {rows[0].Text(2), rows[0].Text(3), ""};
+        part.count = rows[0].Uint(4);
+        return std::optional<ObjectPart>(std::move(part));
+      });
+}
+
+Result<std::optional<std::string>> Records::FindSetting(std::string_view bucket,
+                                                        std::string_view kind) {
+  return database_.WithTransaction(
+      [&](Transaction& transaction) -> Result<std::optional<std::string>> {
+        VMFERRY_ASSIGN_OR_RETURN(
+            const std::vector<SqlRow> rows,
+            transaction.Query("SELECT value FROM s3_bucket_settings WHERE bucket = ? AND kind = ?",
+                              {bucket, kind}));
+        if (rows.empty()) return std::optional<std::string>();
+        return std::optional<std::string>(rows[0].Text(0));
+      });
+}
+
+Result<void> Records::PutSetting(std::string_view bucket, std::string_view kind,
+                                 const std::optional<std::string>& value) {
+  return database_.WithTransaction([&](Transaction& transaction) -> Result<void> {
+    VMFERRY_RETURN_IF_ERROR(transaction.Execute(
+        "DELETE FROM s3_bucket_settings WHERE bucket = ? AND kind = ?", {bucket, kind}));
+    if (!value) return {};
+    VMFERRY_RETURN_IF_ERROR(transaction.Execute("INSERT INTO s3_bucket_settings VALUES (?, ?, ?)",
+                                                {bucket, kind, *value}));
+    return {};
+  });
 }
 
 Result<std::unordered_set<std::string>> Records::Blobs() {

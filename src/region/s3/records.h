@@ -44,6 +44,7 @@ struct ObjectRecord {
   Checksum checksum;
   /// Content-Type and what else is sent back as it was stored: Cache-Control, x-amz-meta-*...
   std::vector<NameValue> headers;
+  std::vector<NameValue> tags;
 };
 
 struct UploadRecord {
@@ -54,6 +55,7 @@ struct UploadRecord {
   std::string checksum_algorithm;  ///< as asked for at its creation; empty: none
   std::string checksum_type;
   std::vector<NameValue> headers;
+  std::vector<NameValue> tags;
 };
 
 struct PartRecord {
@@ -63,6 +65,16 @@ struct PartRecord {
   std::string etag;
   WallTime modified;
   Checksum checksum;
+  /// Base64, where it was computed: the whole object's can be had from it.
+  std::string crc64nvme;
+};
+
+/// One part of a stored object that was uploaded in parts.
+struct ObjectPart {
+  std::uint64_t count = 0;  ///< of all parts
+  std::uint64_t offset_bytes = 0;
+  std::uint64_t size_bytes = 0;
+  Checksum checksum;  ///< the part's own, when the object's is composite
 };
 
 class Records {
@@ -75,7 +87,9 @@ class Records {
   /// False when the bucket was there.
   Result<bool> AddBucket(const BucketRecord& bucket);
   Result<std::optional<BucketRecord>> FindBucket(std::string_view name);
-  Result<std::vector<BucketRecord>> ListBuckets();
+  /// Buckets with the prefix from behind `after`, by name.
+  Result<std::vector<BucketRecord>> ListBuckets(std::string_view prefix, std::string_view after,
+                                                std::uint64_t limit);
   enum class Removal { kDone, kAbsent, kNotEmpty };
   Result<Removal> RemoveBucket(std::string_view name);
 
@@ -86,7 +100,16 @@ class Records {
   /// Adds or replaces; returns the blob that is no longer needed, or "".
   static Result<std::string> PutObject(Transaction& transaction, const ObjectRecord& object);
   /// Returns the blob that is no longer needed, or "" when there was no object.
-  Result<std::string> RemoveObject(std::string_view bucket, std::string_view key);
+  static Result<std::string> RemoveObject(Transaction& transaction, std::string_view bucket,
+                                          std::string_view key);
+  /// False when there is no such object.
+  Result<bool> SetTags(std::string_view bucket, std::string_view key,
+                       const std::vector<NameValue>& tags);
+  /// Remembers of which parts the object of that blob was made.
+  static Result<void> AddObjectParts(Transaction& transaction, std::string_view blob_id,
+                                     const std::vector<PartRecord>& parts);
+  /// Part `number` (from 1) of the object of that blob; nothing when it has none such.
+  Result<std::optional<ObjectPart>> FindObjectPart(std::string_view blob_id, std::uint64_t number);
   /// Objects with from <= key (or from < key when `after`) and the prefix, by key.
   Result<std::vector<ObjectRecord>> ListObjects(std::string_view bucket, std::string_view prefix,
                                                 std::string_view from, bool after,
@@ -107,6 +130,12 @@ class Records {
   /// Removes upload and parts; returns the parts' blobs.
   static Result<std::vector<std::string>> RemoveUpload(Transaction& transaction,
                                                        std::string_view upload_id);
+
+  /// A setting of a bucket ("tagging", "lifecycle"...), as it was put; nothing when it is not set.
+  Result<std::optional<std::string>> FindSetting(std::string_view bucket, std::string_view kind);
+  /// Sets it, or removes it (nothing). Settings go with their bucket.
+  Result<void> PutSetting(std::string_view bucket, std::string_view kind,
+                          const std::optional<std::string>& value);
 
   /// Every blob that a record names.
   Result<std::unordered_set<std::string>> Blobs();

@@ -61,27 +61,62 @@ std::string S3Service::OperationOf(const Call& call) const {
 }
 
 std::span<const std::pair<std::string_view, S3Service::Handler>> S3Service::Handlers() {
-  static constexpr std::array<std::pair<std::string_view, Handler>, 19> kHandlers = {{
+  static constexpr std::pair<std::string_view, Handler> kHandlers[] = {
       {"CreateBucket", &S3Service::CreateBucket},
       {"HeadBucket", &S3Service::HeadBucket},
       {"DeleteBucket", &S3Service::DeleteBucket},
       {"ListBuckets", &S3Service::ListBuckets},
       {"GetBucketLocation", &S3Service::GetBucketLocation},
-      {"GetBucketVersioning", &S3Service::GetBucketVersioning},
       {"PutObject", &S3Service::PutObject},
       {"GetObject", &S3Service::GetObject},
       {"HeadObject", &S3Service::GetObject},
       {"DeleteObject", &S3Service::DeleteObject},
       {"DeleteObjects", &S3Service::DeleteObjects},
+      {"CopyObject", &S3Service::CopyObject},
+      {"GetObjectTagging", &S3Service::GetObjectTagging},
+      {"PutObjectTagging", &S3Service::PutObjectTagging},
+      {"DeleteObjectTagging", &S3Service::DeleteObjectTagging},
       {"ListObjects", &S3Service::ListObjects},
       {"ListObjectsV2", &S3Service::ListObjects},
+      {"ListObjectVersions", &S3Service::ListObjectVersions},
       {"CreateMultipartUpload", &S3Service::CreateMultipartUpload},
       {"UploadPart", &S3Service::UploadPart},
+      {"UploadPartCopy", &S3Service::UploadPartCopy},
       {"CompleteMultipartUpload", &S3Service::CompleteMultipartUpload},
       {"AbortMultipartUpload", &S3Service::AbortMultipartUpload},
       {"ListParts", &S3Service::ListParts},
       {"ListMultipartUploads", &S3Service::ListMultipartUploads},
-  }};
+      {"GetBucketTagging", &S3Service::GetBucketSetting},
+      {"PutBucketTagging", &S3Service::PutBucketSetting},
+      {"DeleteBucketTagging", &S3Service::DeleteBucketSetting},
+      {"GetBucketLifecycleConfiguration", &S3Service::GetBucketSetting},
+      {"PutBucketLifecycleConfiguration", &S3Service::PutBucketSetting},
+      {"DeleteBucketLifecycle", &S3Service::DeleteBucketSetting},
+      {"GetBucketEncryption", &S3Service::GetBucketSetting},
+      {"PutBucketEncryption", &S3Service::PutBucketSetting},
+      {"DeleteBucketEncryption", &S3Service::DeleteBucketSetting},
+      {"GetBucketOwnershipControls", &S3Service::GetBucketSetting},
+      {"PutBucketOwnershipControls", &S3Service::PutBucketSetting},
+      {"DeleteBucketOwnershipControls", &S3Service::DeleteBucketSetting},
+      {"GetPublicAccessBlock", &S3Service::GetBucketSetting},
+      {"PutPublicAccessBlock", &S3Service::PutBucketSetting},
+      {"DeletePublicAccessBlock", &S3Service::DeleteBucketSetting},
+      {"GetBucketVersioning", &S3Service::GetNeverSet},
+      {"GetBucketPolicy", &S3Service::GetNeverSet},
+      {"GetBucketPolicyStatus", &S3Service::GetNeverSet},
+      {"GetBucketCors", &S3Service::GetNeverSet},
+      {"GetBucketWebsite", &S3Service::GetNeverSet},
+      {"GetBucketReplication", &S3Service::GetNeverSet},
+      {"GetObjectLockConfiguration", &S3Service::GetNeverSet},
+      {"GetBucketLogging", &S3Service::GetNeverSet},
+      {"GetBucketNotificationConfiguration", &S3Service::GetNeverSet},
+      {"GetBucketAccelerateConfiguration", &S3Service::GetNeverSet},
+      {"GetBucketRequestPayment", &S3Service::GetNeverSet},
+      {"GetBucketAcl", &S3Service::GetAcl},
+      {"GetObjectAcl", &S3Service::GetAcl},
+      {"PutBucketAcl", &S3Service::PutAcl},
+      {"PutObjectAcl", &S3Service::PutAcl},
+  };
   return kHandlers;
 }
 
@@ -154,10 +189,10 @@ MaybeFault S3Service::CheckHeaders(const Call& call) const {
       "x-amz-object-lock-mode",
       "x-amz-object-lock-legal-hold",
       "x-amz-object-lock-retain-until-date",
-      "x-amz-tagging",
       "x-amz-website-redirect-location",
       "x-amz-write-offset-bytes",
       "x-amz-mfa",
+      "x-amz-copy-source-server-side-encryption-customer-algorithm",
   };
   std::size_t metadata_bytes = 0;
   for (const auto& [name, value] : call.headers) {

@@ -2,7 +2,7 @@
 //
 // S3Service: buckets, objects and multipart uploads of one account.
 //
-// Not modelled, and refused by name: versioning, policies, ACLs, tagging, KMS keys, copies...
+// Not modelled, and refused by name: versioning, policies, ACLs, KMS keys, object lock...
 // docs/region.md has the list.
 //
 // Thread safety: as Service asks.
@@ -48,14 +48,27 @@ class S3Service final : public Service {
   Outcome DeleteBucket(Call& call, const Address& address);
   Outcome ListBuckets(Call& call, const Address& address);
   Outcome GetBucketLocation(Call& call, const Address& address);
-  Outcome GetBucketVersioning(Call& call, const Address& address);
+  // bucket_settings.cc
+  Outcome GetBucketSetting(Call& call, const Address& address);
+  Outcome PutBucketSetting(Call& call, const Address& address);
+  Outcome DeleteBucketSetting(Call& call, const Address& address);
+  Outcome GetNeverSet(Call& call, const Address& address);
+  Outcome GetAcl(Call& call, const Address& address);
+  Outcome PutAcl(Call& call, const Address& address);
   // objects.cc
   Outcome PutObject(Call& call, const Address& address);
   Outcome GetObject(Call& call, const Address& address);
   Outcome DeleteObject(Call& call, const Address& address);
   Outcome DeleteObjects(Call& call, const Address& address);
+  Outcome GetObjectTagging(Call& call, const Address& address);
+  Outcome PutObjectTagging(Call& call, const Address& address);
+  Outcome DeleteObjectTagging(Call& call, const Address& address);
+  // copy.cc
+  Outcome CopyObject(Call& call, const Address& address);
+  Outcome UploadPartCopy(Call& call, const Address& address);
   // listing.cc
   Outcome ListObjects(Call& call, const Address& address);
+  Outcome ListObjectVersions(Call& call, const Address& address);
   // multipart.cc
   Outcome CreateMultipartUpload(Call& call, const Address& address);
   Outcome UploadPart(Call& call, const Address& address);
@@ -68,11 +81,35 @@ class S3Service final : public Service {
   MaybeFault CheckBucket(const Call& call, const Address& address);
   /// Headers that ask for what is not modelled.
   MaybeFault CheckHeaders(const Call& call) const;
+  /// The object that x-amz-copy-source names, its conditions checked.
+  MaybeFault FindSource(const Call& call, ObjectRecord& out);
+  MaybeFault DigestCopy(const std::string* algorithm, const ObjectRecord& source,
+                        ObjectRecord& object);
+  /// Commits an object whose blob is written: checks If-Match and If-None-Match, replaces what was
+  /// there, and with `parts` remembers them. The blob is discarded on failure.
+  MaybeFault StoreObject(const Call& call, const ObjectRecord& object,
+                         const std::vector<PartRecord>* parts);
+  /// Commits a part whose blob is written. The blob is discarded on failure.
+  MaybeFault StorePart(const Address& address, const std::string& upload_id,
+                       const PartRecord& part);
+  /// Sets the checksum of an object that is put together from parts, and checks it against what the
+  /// request says.
+  MaybeFault SetWholeChecksum(const Call& call, const UploadRecord& upload,
+                              const std::vector<PartRecord>& parts, ObjectRecord& object);
+  /// Removes an object that may be absent, if its ETag is `if_match` where one is given.
+  MaybeFault RemoveObject(const std::string& bucket, const std::string& key,
+                          const std::string* if_match);
+  /// Where the part of a GET with partNumber lies; adds its headers.
+  MaybeFault FindPart(const Call& call, const ObjectRecord& object, Answer& answer,
+                      std::uint64_t& offset_bytes, std::uint64_t& length_bytes);
 
   const Context& context_;
   const std::unique_ptr<Records> records_;
   const std::unique_ptr<BlobStore> blobs_;
 };
+
+/// Reads partNumber of an upload, 1 to 10,000.
+MaybeFault ReadPartNumber(const Call& call, std::uint64_t& number);
 
 /// Headers of a new object that are kept with it.
 std::vector<NameValue> KeptHeaders(const Call& call);

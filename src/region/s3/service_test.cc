@@ -363,16 +363,235 @@ TEST_F(S3ServiceTest, RefusesPartsOutOfOrderTooSmallOrUnknown) {
 
 TEST_F(S3ServiceTest, RefusesByNameWhatIsNotModelled) {
   MakeBucket();
-  const Answer acl = Do("GET", "/bkt", {{"acl", ""}});
-  EXPECT_EQ(acl.status, 501);
-  EXPECT_NE(acl.body.find("GetBucketAcl"), std::string::npos);
-  EXPECT_EQ(Do("PUT", "/bkt/k", {}, {{"x-amz-copy-source", "/bkt/x"}}).status, 501);
-  EXPECT_EQ(Do("PUT", "/bkt/k", {}, {{"x-amz-tagging", "a=b"}}, "x").status, 501);
+  const Answer policy = Do("PUT", "/bkt", {{"policy", ""}}, {}, "{}");
+  EXPECT_EQ(policy.status, 501);
+  EXPECT_NE(policy.body.find("PutBucketPolicy"), std::string::npos);
+  EXPECT_EQ(CodeOf(Do("GET", "/bkt", {{"policy", ""}})), "NoSuchBucketPolicy");
+  EXPECT_EQ(Do("PUT", "/bkt", {{"versioning", ""}}, {}, "<x/>").status, 501);
+  EXPECT_EQ(CodeOf(Do("PUT", "/bkt", {{"acl", ""}})), "AccessControlListNotSupported");
   EXPECT_EQ(Do("PUT", "/bkt/k", {}, {{"x-amz-server-side-encryption", "aws:kms"}}, "x").status,
             501);
   EXPECT_EQ(CodeOf(Do("PATCH", "/bkt/k")), "MethodNotAllowed");
   EXPECT_EQ(CodeOf(Do("PUT", "/bkt/" + std::string(1025, 'k'), {}, {}, "x")), "KeyTooLongError");
   EXPECT_EQ(CodeOf(Do("PUT", "/bkt/\xff", {}, {}, "x")), "InvalidURI");
+}
+
+TEST_F(S3ServiceTest, GivesObjectsWithoutAChecksumOne) {
+  MakeBucket();
+  EXPECT_EQ(HeaderOf(Do("PUT", "/bkt/k", {}, {}, "hello"), "x-amz-checksum-crc64nvme"),
+            "M3eFcAZSQlc=");
+  const Answer got = Do("GET", "/bkt/k", {}, {{"x-amz-checksum-mode", "ENABLED"}});
+  EXPECT_EQ(HeaderOf(got, "x-amz-checksum-crc64nvme"), "M3eFcAZSQlc=");
+}
+
+TEST(CombineCrc, EqualsTheCrcOfTheWhole) {
+  const std::string text = "The quick brown fox jumps over the lazy dog";
+  for (const ChecksumKind kind :
+       {ChecksumKind::kCrc32, ChecksumKind::kCrc32c, ChecksumKind::kCrc64nvme}) {
+    const auto digest = [&](std::string_view part) {
+      PayloadDigester digester;
+      digester.Want(kind);
+      digester.Update(std::as_bytes(std::span(part)));
+      return DigestOf(digester.Finish(), kind);
+    };
+    for (std::size_t cut = 0; cut <= text.size(); ++cut) {
+      EXPECT_EQ(CombineCrc(kind, digest(text.substr(0, cut)), digest(text.substr(cut)),
+                           text.size() - cut),
+                digest(text));
+    }
+  }
+  EXPECT_EQ(CombineCrc(ChecksumKind::kMd5, "", "", 0), "");
+}
+
+TEST_F(S3ServiceTest, CopiesObjectsWithConditionsAndDirectives) {
+  MakeBucket();
+  const std::string etag =
+      HeaderOf(Do("PUT", "/bkt/a b", {}, {{"content-type", "text/plain"}, {"x-amz-tagging", "t=1"}},
+                  "hello"),
+               "ETag");
+  const auto copy = [&](std::string_view to, std::vector<NameValue> headers) {
+    headers.emplace_back("x-amz-copy-source", "bkt/a%20b");
+    return Do("PUT", to, {}, std::move(headers));
+  };
+  const Answer done = copy("/bkt/c", {});
+  ASSERT_EQ(done.status, 200) << done.body;
+  EXPECT_EQ(text::ParseXml(done.body)->TextAt("ETag"), etag);
+  Do("DELETE", "/bkt/a b");
+  EXPECT_EQ(Body(Do("GET", "/bkt/c")), "hello");  // its own name for the bytes
+  EXPECT_EQ(HeaderOf(Do("GET", "/bkt/c"), "Content-Type"), "text/plain");
+  EXPECT_EQ(HeaderOf(Do("GET", "/bkt/c"), "x-amz-tagging-count"), "1");
+  EXPECT_EQ(CodeOf(copy("/bkt/d", {})), "NoSuchKey");
+  Do("PUT", "/bkt/a b", {}, {}, "hello");
+  EXPECT_EQ(CodeOf(copy("/bkt/a b", {})), "InvalidRequest");
+  EXPECT_EQ(copy("/bkt/a b", {{"x-amz-metadata-directive", "REPLACE"}}).status, 200);
+  EXPECT_EQ(CodeOf(copy("/bkt/d", {{"x-amz-copy-source-if-match", "\"x\""}})),
+            "PreconditionFailed");
+  EXPECT_EQ(CodeOf(copy("/bkt/d", {{"x-amz-copy-source-if-none-match", etag}})),
+            "PreconditionFailed");
+  EXPECT_EQ(CodeOf(copy("/bkt/c", {{"if-none-match", "*"}})), "PreconditionFailed");
+  const Answer sha = copy("/bkt/d", {{"x-amz-checksum-algorithm", "SHA256"}});
+  EXPECT_EQ(text::ParseXml(sha.body)->TextAt("ChecksumSHA256"),
+            "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=");
+  for (const char* bad : {"", "bkt", "bkt/", "/bkt/k?versionId=1", "nowhere/k", "%zz/k"}) {
+    EXPECT_GE(Do("PUT", "/bkt/d", {}, {{"x-amz-copy-source", bad}}).status, 400) << bad;
+  }
+}
+
+TEST_F(S3ServiceTest, MakesPartsOfCopiesAndReadsThemAgain) {
+  MakeBucket();
+  const std::string big(5 << 20, 'a');
+  Do("PUT", "/bkt/source", {}, {}, big + "tail");
+  const std::string id =
+      text::ParseXml(Do("POST", "/bkt/k", {{"uploads", ""}}).body)->TextAt("UploadId");
+  std::string list = "<CompleteMultipartUpload>";
+  const auto part = [&](const char* number, const char* range) {
+    const Answer answer =
+        Do("PUT", "/bkt/k", {{"partNumber", number}, {"uploadId", id}},
+           {{"x-amz-copy-source", "/bkt/source"}, {"x-amz-copy-source-range", range}});
+    if (answer.status != 200) return CodeOf(answer);
+    list += "<Part><PartNumber>" + std::string(number) + "</PartNumber><ETag>" +
+            text::ParseXml(answer.body)->TextAt("ETag") + "</ETag></Part>";
+    return std::string("ok");
+  };
+  EXPECT_EQ(part("1", "bytes=0-5242879"), "ok");
+  EXPECT_EQ(part("3", "bytes=5242880-5242883"), "ok");
+  EXPECT_EQ(part("4", "bytes=5242880-5242884"), "InvalidArgument");
+  EXPECT_EQ(part("4", "bytes=5-"), "InvalidArgument");
+  const Answer done =
+      Do("POST", "/bkt/k", {{"uploadId", id}}, {}, list + "</CompleteMultipartUpload>");
+  ASSERT_EQ(done.status, 200) << done.body;
+  PayloadDigester digester;
+  digester.Want(ChecksumKind::kCrc64nvme);
+  digester.Update(std::as_bytes(std::span(big)));
+  digester.Update(std::as_bytes(std::span(std::string_view("tail"))));
+  EXPECT_EQ(text::ParseXml(done.body)->TextAt("ChecksumCRC64NVME"),
+            Base64(digester.Finish().crc64nvme));
+  Open();
+  const Answer third = Do("GET", "/bkt/k", {{"partNumber", "3"}});
+  EXPECT_EQ(third.status, 206);
+  EXPECT_EQ(Body(third), "tail");
+  EXPECT_EQ(HeaderOf(third, "Content-Range"), "bytes 5242880-5242883/5242884");
+  EXPECT_EQ(HeaderOf(third, "x-amz-mp-parts-count"), "2");
+  EXPECT_EQ(CodeOf(Do("GET", "/bkt/k", {{"partNumber", "2"}})), "InvalidPartNumber");
+  EXPECT_EQ(CodeOf(Do("GET", "/bkt/k", {{"partNumber", "1"}}, {{"range", "bytes=0-1"}})),
+            "InvalidRequest");
+  EXPECT_EQ(Do("HEAD", "/bkt/source", {{"partNumber", "1"}}).status, 206);
+  // Copied as one object: an MD5 again.
+  const Answer copied = Do("PUT", "/bkt/whole", {}, {{"x-amz-copy-source", "/bkt/k"}});
+  EXPECT_EQ(text::ParseXml(copied.body)->TextAt("ETag"),
+            HeaderOf(Do("HEAD", "/bkt/source"), "ETag"));
+}
+
+TEST_F(S3ServiceTest, KeepsTags) {
+  MakeBucket();
+  const auto md5 = [](std::string_view body) {
+    return std::vector<NameValue>{
+        {"content-md5", codec::Base64Encode(codec::Md5(std::as_bytes(std::span(body))))}};
+  };
+  const auto put = [&](std::string_view path, const std::string& body) {
+    return CodeOf(Do("PUT", path, {{"tagging", ""}}, md5(body), body));
+  };
+  const auto tag = [](int n) {
+    return "<Tag><Key>k" + std::to_string(n) + "</Key><Value>v &amp; w</Value></Tag>";
+  };
+  const std::string one = "<Tagging><TagSet>" + tag(1) + "</TagSet></Tagging>";
+  EXPECT_EQ(put("/bkt/k", one), "NoSuchKey");
+  Do("PUT", "/bkt/k", {}, {}, "x");
+  EXPECT_EQ(CodeOf(Do("PUT", "/bkt/k", {{"tagging", ""}}, {}, one)), "InvalidRequest");
+  EXPECT_EQ(put("/bkt/k", one), "200");
+  EXPECT_NE(Do("GET", "/bkt/k", {{"tagging", ""}}).body.find(tag(1)), std::string::npos);
+  std::string eleven = "<Tagging><TagSet>";
+  for (int i = 0; i < 11; ++i) eleven += tag(i);
+  eleven += "</TagSet></Tagging>";
+  EXPECT_EQ(put("/bkt/k", eleven), "BadRequest");
+  EXPECT_EQ(put("/bkt/k", "<Tagging><TagSet>" + tag(1) + tag(1) + "</TagSet></Tagging>"),
+            "InvalidTag");
+  EXPECT_EQ(CodeOf(Do("GET", "/bkt", {{"tagging", ""}})), "NoSuchTagSet");
+  EXPECT_EQ(put("/bkt", eleven), "204");
+  EXPECT_NE(Do("GET", "/bkt", {{"tagging", ""}}).body.find(tag(10)), std::string::npos);
+  EXPECT_EQ(Do("DELETE", "/bkt/k", {{"tagging", ""}}).status, 204);
+  EXPECT_EQ(Do("GET", "/bkt/k", {{"tagging", ""}}).body.find("<Tag>"), std::string::npos);
+  EXPECT_EQ(CodeOf(Do("PUT", "/bkt/k", {}, {{"x-amz-tagging", "a=1&a=2"}}, "x")), "InvalidTag");
+}
+
+TEST_F(S3ServiceTest, KeepsBucketSettingsWithTheirDefaults) {
+  MakeBucket();
+  const auto put = [&](const char* kind, const std::string& body) {
+    const std::string md5 = codec::Base64Encode(codec::Md5(std::as_bytes(std::span(body))));
+    return CodeOf(Do("PUT", "/bkt", {{kind, ""}}, {{"content-md5", md5}}, body));
+  };
+  const auto get = [&](const char* kind, const char* path) {
+    const Answer answer = Do("GET", "/bkt", {{kind, ""}});
+    return answer.status == 200 ? text::ParseXml(answer.body)->TextAt(path) : CodeOf(answer);
+  };
+  const char* algorithm = "Rule/ApplyServerSideEncryptionByDefault/SSEAlgorithm";
+  EXPECT_EQ(get("encryption", algorithm), "AES256");
+  EXPECT_EQ(get("publicAccessBlock", "BlockPublicPolicy"), "true");
+  EXPECT_EQ(get("ownershipControls", "Rule/ObjectOwnership"), "BucketOwnerEnforced");
+  EXPECT_EQ(get("lifecycle", "Rule/ID"), "NoSuchLifecycleConfiguration");
+  EXPECT_EQ(put("encryption",
+                "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault>"
+                "<SSEAlgorithm>aws:kms</SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule>"
+                "</ServerSideEncryptionConfiguration>"),
+            "NotImplemented");
+  EXPECT_EQ(put("publicAccessBlock",
+                "<PublicAccessBlockConfiguration><BlockPublicAcls>true"
+                "</BlockPublicAcls></PublicAccessBlockConfiguration>"),
+            "200");
+  EXPECT_EQ(get("publicAccessBlock", "BlockPublicPolicy"), "false");
+  EXPECT_EQ(put("ownershipControls",
+                "<OwnershipControls><Rule><ObjectOwnership>Nobody"
+                "</ObjectOwnership></Rule></OwnershipControls>"),
+            "MalformedXML");
+  const std::string rule =
+      "<Rule><Status>Enabled</Status><Filter><Prefix>a&lt;b</Prefix></Filter>"
+      "<Expiration><Days>7</Days></Expiration></Rule>";
+  EXPECT_EQ(
+      put("lifecycle", "<LifecycleConfiguration>" + rule + rule + "</LifecycleConfiguration>"),
+      "200");
+  Open();
+  EXPECT_EQ(get("lifecycle", "Rule/Filter/Prefix"), "a<b");
+  EXPECT_EQ(get("lifecycle", "Rule/ID").size(), 32U);
+  EXPECT_EQ(put("lifecycle",
+                "<LifecycleConfiguration><Rule><Status>On</Status></Rule>"
+                "</LifecycleConfiguration>"),
+            "MalformedXML");
+  for (const char* kind :
+       {"lifecycle", "encryption", "publicAccessBlock", "ownershipControls", "tagging"}) {
+    EXPECT_EQ(Do("DELETE", "/bkt", {{kind, ""}}).status, 204);
+  }
+  EXPECT_EQ(get("encryption", algorithm), "AES256");
+  EXPECT_EQ(get("publicAccessBlock", ""), "NoSuchPublicAccessBlockConfiguration");
+  EXPECT_EQ(get("ownershipControls", ""), "OwnershipControlsNotFoundError");
+  EXPECT_EQ(Do("DELETE", "/bkt").status, 204);
+}
+
+TEST_F(S3ServiceTest, RemovesOnlyWhatMatches) {
+  MakeBucket();
+  const std::string etag = HeaderOf(Do("PUT", "/bkt/k", {}, {}, "x"), "ETag");
+  EXPECT_EQ(CodeOf(Do("DELETE", "/bkt/k", {}, {{"if-match", "\"y\""}})), "PreconditionFailed");
+  EXPECT_EQ(Do("DELETE", "/bkt/k", {}, {{"if-match", etag}}).status, 204);
+  EXPECT_EQ(CodeOf(Do("DELETE", "/bkt/k", {}, {{"if-match", "*"}})), "NoSuchKey");
+}
+
+TEST_F(S3ServiceTest, ListsBucketsByPage) {
+  for (const char* name : {"aaa", "abb", "bbb"}) Do("PUT", std::string("/") + name);
+  const auto names = [&](std::vector<NameValue> query) {
+    const Answer answer = Do("GET", "/", std::move(query));
+    const auto document = text::ParseXml(answer.body);
+    std::string out;
+    for (const auto& bucket : document->Find("Buckets")->children)
+      out += bucket.TextAt("Name") + " ";
+    token_ = document->TextAt("ContinuationToken");
+    return out;
+  };
+  EXPECT_EQ(names({}), "aaa abb bbb ");
+  EXPECT_EQ(names({{"max-buckets", "2"}}), "aaa abb ");
+  EXPECT_EQ(names({{"max-buckets", "2"}, {"continuation-token", token_}}), "bbb ");
+  EXPECT_EQ(token_, "");
+  EXPECT_EQ(names({{"prefix", "a"}}), "aaa abb ");
+  EXPECT_EQ(names({{"bucket-region", "eu-west-1"}}), "");
+  EXPECT_EQ(CodeOf(Do("GET", "/", {{"max-buckets", "0"}})), "InvalidArgument");
 }
 
 TEST(Addresses, FollowHostAndPath) {
