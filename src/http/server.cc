@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <boost/asio.hpp>
+#include <boost/asio/ssl.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 #include <cerrno>
@@ -38,6 +39,8 @@ constexpr milliseconds kSweepInterval{250};
 constexpr milliseconds kLingerTimeout{2'000};
 constexpr milliseconds kIdleTimeoutWhenFull{2'000};
 constexpr std::uint64_t kSendFileTurnBytes = 8 * kMiB;
+constexpr std::size_t kTlsFileBytes = 256 * kKiB;
+constexpr unsigned char kTlsHandshakeRecord = 0x16;  // RFC 8446, section 5.1: ContentType
 
 bool HasToken(std::string_view list, std::string_view token) {
   while (!list.empty()) {
@@ -61,6 +64,36 @@ void AppendClean(std::string& out, std::string_view value) {
 
 bool StatusHasNoBody(int status) { return status == 204 || status == 304 || status < 200; }
 
+/// A TCP connection that may have become a TLS one. Reads and writes as Asio's and Beast's composed
+/// operations want it.
+class Channel {
+ public:
+  using executor_type = Tcp::socket::executor_type;
+  using Tls = asio::ssl::stream<Tcp::socket&>;
+
+  explicit Channel(Tcp::socket socket) : socket_(std::move(socket)) {}
+
+  executor_type get_executor() { return socket_.get_executor(); }
+  Tcp::socket& socket() { return socket_; }
+  Tls* tls() { return tls_ ? &*tls_ : nullptr; }
+  void BeginTls(asio::ssl::context& context) { tls_.emplace(socket_, context); }
+
+  template <typename Buffers, typename Token>
+  void async_read_some(const Buffers& buffers, Token&& token) {
+    if (tls_) return tls_->async_read_some(buffers, std::forward<Token>(token));
+    socket_.async_read_some(buffers, std::forward<Token>(token));
+  }
+  template <typename Buffers, typename Token>
+  void async_write_some(const Buffers& buffers, Token&& token) {
+    if (tls_) return tls_->async_write_some(buffers, std::forward<Token>(token));
+    socket_.async_write_some(buffers, std::forward<Token>(token));
+  }
+
+ private:
+  Tcp::socket socket_;
+  std::optional<Tls> tls_;
+};
+
 class Session;
 
 }  // namespace
@@ -81,6 +114,7 @@ struct Server::State {
   Handler& handler;
   Log& log;
   std::uint16_t port = 0;
+  std::optional<asio::ssl::context> tls;
   std::atomic<bool> stopping{false};  // relaxed would do: only read to refuse new work
 
   Mutex mutex;
@@ -102,6 +136,7 @@ namespace {
 
 /// One connection. Straight-line version of what the callbacks do:
 ///
+///   if (first byte begins a TLS handshake) do it;
 ///   while (true) {
 ///     wait for a first byte (idle_timeout); read the head (header_timeout);
 ///     exchange = handler.Begin(head); answer "100 Continue" if asked;
@@ -116,7 +151,8 @@ class Session final : public std::enable_shared_from_this<Session> {
  public:
   Session(Server::State& server, Tcp::socket socket)
       : server_(server),
-        socket_(std::move(socket)),
+        channel_(std::move(socket)),
+        socket_(channel_.socket()),
         buffer_(server.options.header_bytes_max + 64 * kKiB) {}
   ~Session() { server_.Remove(this); }
 
@@ -125,7 +161,11 @@ class Session final : public std::enable_shared_from_this<Session> {
     socket_.set_option(Tcp::no_delay(true), ignored);
     socket_.native_non_blocking(true, ignored);
     server_.Add(this, weak_from_this());
-    NextRequest();
+    if (!server_.tls) return NextRequest();
+    idle_ = true;
+    idle_since_ = Now();
+    deadline_ = idle_since_ + server_.options.idle_timeout;
+    Sniff();
   }
 
   auto executor() { return socket_.get_executor(); }
@@ -148,6 +188,41 @@ class Session final : public std::enable_shared_from_this<Session> {
  private:
   static SteadyTime Now() { return std::chrono::steady_clock::now(); }
 
+  /// Looks at the first byte, which stays where it is.
+  void Sniff() {
+    socket_.async_wait(Tcp::socket::wait_read, [self = shared_from_this()](error_code error) {
+      if (error) return self->Close();
+      unsigned char first = 0;
+      const ssize_t count = ::recv(self->socket_.native_handle(), &first, 1, MSG_PEEK);
+      if (count < 0 && (errno == EAGAIN || errno == EINTR)) return self->Sniff();
+      if (count <= 0) return self->Close();
+      if (first == kTlsHandshakeRecord) return self->Handshake();
+      self->NextRequest();
+    });
+  }
+
+  void Handshake() {
+    idle_ = false;
+    deadline_ = Now() + server_.options.header_timeout;
+    channel_.BeginTls(*server_.tls);
+    channel_.tls()->async_handshake(asio::ssl::stream_base::server,
+                                    [self = shared_from_this()](error_code error) {
+                                      if (error) return self->Close();
+                                      self->NextRequest();
+                                    });
+  }
+
+  /// A client that takes this server for a proxy: TLS with us follows, whatever it asked for.
+  void AnswerConnect() {
+    static constexpr std::string_view kEstablished = "HTTP/1.1 200 Connection established\r\n\r\n";
+    deadline_ = Now() + server_.options.stall_timeout;
+    asio::async_write(channel_, asio::buffer(kEstablished),
+                      [self = shared_from_this()](error_code error, std::size_t) {
+                        if (error) return self->Close();
+                        self->Sniff();
+                      });
+  }
+
   void NextRequest() {
     if (server_.stopping.load()) return Close();
     exchange_.reset();
@@ -159,19 +234,19 @@ class Session final : public std::enable_shared_from_this<Session> {
     idle_ = true;
     idle_since_ = Now();
     deadline_ = idle_since_ + server_.options.idle_timeout;
-    socket_.async_read_some(buffer_.prepare(16 * kKiB),
-                            [self = shared_from_this()](error_code error, std::size_t count) {
-                              if (error) return self->Close();
-                              self->buffer_.commit(count);
-                              self->ReadHead();
-                            });
+    channel_.async_read_some(buffer_.prepare(16 * kKiB),
+                             [self = shared_from_this()](error_code error, std::size_t count) {
+                               if (error) return self->Close();
+                               self->buffer_.commit(count);
+                               self->ReadHead();
+                             });
   }
 
   void ReadHead() {
     idle_ = false;
     deadline_ = Now() + server_.options.header_timeout;
     parsing::async_read_header(
-        socket_, buffer_, *parser_,
+        channel_, buffer_, *parser_,
         [self = shared_from_this()](error_code error, std::size_t) { self->OnHead(error); });
   }
 
@@ -192,6 +267,10 @@ class Session final : public std::enable_shared_from_this<Session> {
     http_1_0_ = message.version() < 11;
     if (message.find(parsing::field::transfer_encoding) != message.end() && !parser_->chunked()) {
       return RefuseHead(501, "unknown transfer encoding");
+    }
+    if (message.method() == parsing::verb::connect && server_.tls && channel_.tls() == nullptr &&
+        buffer_.size() == 0) {
+      return AnswerConnect();
     }
     RequestHead head;
     head.method = std::string(message.method_string());
@@ -233,7 +312,7 @@ class Session final : public std::enable_shared_from_this<Session> {
     if (!wait_100) return ReadBody();
     static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
     deadline_ = Now() + server_.options.stall_timeout;
-    asio::async_write(socket_, asio::buffer(kContinue),
+    asio::async_write(channel_, asio::buffer(kContinue),
                       [self = shared_from_this()](error_code error, std::size_t) {
                         if (error) return self->Close();
                         self->ReadBody();
@@ -260,14 +339,14 @@ class Session final : public std::enable_shared_from_this<Session> {
     }
     const std::size_t want =
         static_cast<std::size_t>(std::min<std::uint64_t>(body_buffer_.size(), remaining_));
-    socket_.async_read_some(asio::buffer(body_buffer_.data(), want),
-                            [self = shared_from_this()](error_code error, std::size_t count) {
-                              if (error) return self->Close();
-                              self->remaining_ -= count;
-                              if (self->Feed(std::span(self->body_buffer_).first(count))) {
-                                self->ReadBody();
-                              }
-                            });
+    channel_.async_read_some(asio::buffer(body_buffer_.data(), want),
+                             [self = shared_from_this()](error_code error, std::size_t count) {
+                               if (error) return self->Close();
+                               self->remaining_ -= count;
+                               if (self->Feed(std::span(self->body_buffer_).first(count))) {
+                                 self->ReadBody();
+                               }
+                             });
   }
 
   void ReadChunks() {
@@ -277,7 +356,7 @@ class Session final : public std::enable_shared_from_this<Session> {
     body.size = body_buffer_.size();
     body.more = true;
     parsing::async_read_some(
-        socket_, buffer_, *chunk_parser_,
+        channel_, buffer_, *chunk_parser_,
         [self = shared_from_this()](error_code error, std::size_t) {
           if (error == parsing::error::need_buffer) error = {};
           if (error == parsing::error::end_of_stream || error == parsing::error::partial_message) {
@@ -376,7 +455,7 @@ class Session final : public std::enable_shared_from_this<Session> {
     buffers[1] = asio::buffer(reply_.body.data() + written_, count);
     const bool first = written_ == 0;
     if (!first && count == 0) return Sent();
-    asio::async_write(socket_, buffers,
+    asio::async_write(channel_, buffers,
                       [self = shared_from_this(), count](error_code error, std::size_t) {
                         if (error) return self->Close();
                         if (self->reply_.file) return self->SendFile();
@@ -386,7 +465,27 @@ class Session final : public std::enable_shared_from_this<Session> {
                       });
   }
 
+  /// Through TLS there is no sendfile.
+  void SendFileThroughTls() {
+    FileRange& range = *reply_.file;
+    if (range.length_bytes == 0) return Sent();
+    deadline_ = Now() + server_.options.stall_timeout;
+    if (body_buffer_.size() < kTlsFileBytes) body_buffer_.resize(kTlsFileBytes);
+    const auto step = std::span(body_buffer_)
+                          .first(static_cast<std::size_t>(
+                              std::min<std::uint64_t>(range.length_bytes, kTlsFileBytes)));
+    if (!range.file->ReadAt(range.offset_bytes, step)) return Close();
+    range.offset_bytes += step.size();
+    range.length_bytes -= step.size();
+    asio::async_write(channel_, asio::buffer(step.data(), step.size()),
+                      [self = shared_from_this()](error_code error, std::size_t) {
+                        if (error) return self->Close();
+                        self->SendFileThroughTls();
+                      });
+  }
+
   void SendFile() {
+    if (channel_.tls() != nullptr) return SendFileThroughTls();
     FileRange& range = *reply_.file;
     deadline_ = Now() + server_.options.stall_timeout;
     std::uint64_t turn = 0;
@@ -412,10 +511,16 @@ class Session final : public std::enable_shared_from_this<Session> {
 
   void Sent() {
     reply_ = {};
+    body_buffer_ = {};
     if (keep_alive_) return NextRequest();
+    deadline_ = Now() + kLingerTimeout;
+    if (channel_.tls() == nullptr) return ShutDown();
+    channel_.tls()->async_shutdown([self = shared_from_this()](error_code) { self->ShutDown(); });
+  }
+
+  void ShutDown() {
     error_code ignored;
     socket_.shutdown(Tcp::socket::shutdown_send, ignored);
-    deadline_ = Now() + kLingerTimeout;
     if (body_buffer_.empty()) body_buffer_.resize(16 * kKiB);
     Linger();
   }
@@ -431,7 +536,8 @@ class Session final : public std::enable_shared_from_this<Session> {
   }
 
   Server::State& server_;
-  Tcp::socket socket_;
+  Channel channel_;
+  Tcp::socket& socket_;  // the one inside the channel
   beast::flat_buffer buffer_;
   std::optional<parsing::request_parser<parsing::empty_body>> parser_;
   std::optional<parsing::request_parser<parsing::buffer_body>> chunk_parser_;
@@ -511,6 +617,28 @@ std::size_t Server::State::Count() {
   return sessions.size();
 }
 
+namespace {
+
+Result<void> SetUpTls(const CertifiedKey& identity, std::optional<asio::ssl::context>& out) {
+  asio::ssl::context context(asio::ssl::context::tls_server);
+  context.set_options(asio::ssl::context::no_tlsv1 | asio::ssl::context::no_tlsv1_1);
+  // Idle sessions keep no buffers.
+  SSL_CTX_set_mode(context.native_handle(), SSL_MODE_RELEASE_BUFFERS);
+  error_code error;
+  context.use_certificate_chain(asio::buffer(identity.certificate), error);
+  if (!error) {
+    context.use_private_key(asio::buffer(identity.key.Expose()), asio::ssl::context::pem, error);
+  }
+  if (error) {
+    return Error(ErrorCode::kDataLoss, "http.tls.bad_pem",
+                 "the server's certificate or key cannot be read: " + error.message());
+  }
+  out.emplace(std::move(context));
+  return {};
+}
+
+}  // namespace
+
 Server::Server(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 Result<std::unique_ptr<Server>> Server::Listen(const ServerOptions& options, Handler& handler,
@@ -523,6 +651,7 @@ Result<std::unique_ptr<Server>> Server::Listen(const ServerOptions& options, Han
         .WithRemedy("use 127.0.0.1");
   }
   auto state = std::make_unique<State>(options, handler, log);
+  if (options.tls) VMFERRY_RETURN_IF_ERROR(SetUpTls(*options.tls, state->tls));
   const Tcp::endpoint endpoint(address, options.port);
   const auto failed = [&](std::string_view step) -> Error {
     if (error == asio::error::address_in_use) {

@@ -3,6 +3,10 @@
 // Server: HTTP/1.1 on a loopback port. It frames messages, bounds them and drops the slow; what a
 // request means is the handler's business.
 //
+// With a certificate, the port speaks TLS too: the first byte of a connection tells which. A client
+// that takes the port for its HTTP proxy may also send CONNECT, and gets TLS with this server,
+// whatever host it asks for: nothing is ever forwarded.
+//
 // Two threads move headers and bodies of all connections; a bounded pool runs handlers, which may
 // block. Boost.Beast parses headers and chunks.
 //
@@ -20,6 +24,7 @@
 #include "base/deadline.h"
 #include "base/log.h"
 #include "base/units.h"
+#include "http/certificate.h"
 #include "http/message.h"
 #include "sys/file.h"
 
@@ -80,6 +85,7 @@ struct ServerOptions {
   // Affects behaviour.
   std::string address = "127.0.0.1";  ///< only loopback addresses are accepted
   std::uint16_t port = 0;             ///< 0: any free one
+  std::optional<CertifiedKey> tls;    ///< absent: plain HTTP only
   std::uint32_t header_bytes_max = 64 * kKiB;
   /// Longer bodies are refused before they are read (413), chunked ones while they are.
   std::uint64_t body_bytes_max = 5 * kGiB;
@@ -100,7 +106,7 @@ class Server {
   /// Binds the port. The handler and the log outlive the server.
   ///
   /// Errors: kInvalidArgument http.server.not_loopback; kAlreadyExists http.server.port_in_use;
-  ///         kUnavailable http.server.listen_failed.
+  ///         kUnavailable http.server.listen_failed; kDataLoss http.tls.bad_pem.
   static Result<std::unique_ptr<Server>> Listen(const ServerOptions& options, Handler& handler,
                                                 Log& log);
   /// Stops at once.

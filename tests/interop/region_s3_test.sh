@@ -58,7 +58,7 @@ aws s3 sync "$work/tree" s3://interop-bucket/tree --no-progress > /dev/null
 [ "$(aws s3 sync "$work/tree" s3://interop-bucket/tree)" = "" ] || fail "second sync copies again"
 expect BucketNotEmpty aws s3 rb s3://interop-bucket
 expect NoSuchBucket aws s3 ls s3://no-such-bucket
-expect NotImplemented aws s3api get-bucket-acl --bucket interop-bucket
+expect NotImplemented aws s3api put-bucket-versioning --bucket interop-bucket --versioning-configuration Status=Enabled
 expect InvalidAccessKeyId env AWS_ACCESS_KEY_ID=AKIAAAAAAAAAAAAAAAAA AWS_SECRET_ACCESS_KEY=x \
   /usr/bin/aws --endpoint-url "$AWS_ENDPOINT_URL" s3 ls
 key=$(sed -n 's/^aws_access_key_id = //p' "$AWS_SHARED_CREDENTIALS_FILE")

@@ -11,6 +11,7 @@
 #include "http/server.h"
 #include "region/control/admin_service.h"
 #include "region/control/parts.h"
+#include "region/control/tls_files.h"
 #include "region/core/context.h"
 #include "region/core/gateway.h"
 #include "region/core/request_log.h"
@@ -137,6 +138,8 @@ Result<void> Region::State::Open(const RegionOptions& options) {
 
   http::ServerOptions server_options;
   server_options.port = options.port;
+  VMFERRY_ASSIGN_OR_RETURN(server_options.tls, LoadOrMakeTls(settings.folder, settings.region_name,
+                                                             world.clock.WallNow()));
   // The gateway refuses long bodies in the words of each service; this bound is behind it.
   server_options.body_bytes_max = settings.body_bytes_max * 2;
   VMFERRY_ASSIGN_OR_RETURN(server, http::Server::Listen(server_options, handler, world.log));

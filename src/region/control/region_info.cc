@@ -2,6 +2,7 @@
 #include "region/control/region_info.h"
 
 #include "base/units.h"
+#include "region/control/tls_files.h"
 #include "sys/file.h"
 #include "sys/process.h"
 #include "text/json.h"
@@ -16,6 +17,8 @@ Result<void> WriteRegionInfo(const RegionInfo& info) {
   text::Json json;
   json.Set("schema", "vmferry.region.v1");
   json.Set("endpoint", info.Endpoint());
+  json.Set("tls_endpoint", info.TlsEndpoint());
+  json.Set("ca_bundle", CaBundlePath(info.folder).string());
   json.Set("port", static_cast<std::int64_t>(info.port));
   json.Set("pid", static_cast<std::int64_t>(info.pid));
   json.Set("start_ticks", info.start_ticks);

@@ -29,6 +29,8 @@ struct RegionInfo {
   std::string started;  ///< RFC 3339
 
   std::string Endpoint() const { return "http://127.0.0.1:" + std::to_string(port); }
+  /// The same port speaks TLS; certificates are signed by the authority of CaBundlePath(folder).
+  std::string TlsEndpoint() const { return "https://127.0.0.1:" + std::to_string(port); }
 };
 
 /// The profile's name in every region's files.
