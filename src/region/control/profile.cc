@@ -28,9 +28,8 @@ Result<void> WriteProfile(const RegionInfo& info, const RegionCredentials& crede
   VMFERRY_RETURN_IF_ERROR(sys::WriteWholeFile(
       info.folder / "aws-config",
       fmt::format("# Made by vmferry for the embedded region. Written anew at each start.\n"
-                  "[profile {}]\nregion = {}\nendpoint_url = {}\nca_bundle = {}\n",
-                  info.profile, info.region_name, info.Endpoint(),
-                  CaBundlePath(info.folder).string())));
+                  "[profile {}]\nregion = {}\nendpoint_url = {}\n",
+                  info.profile, info.region_name, info.Endpoint())));
   return sys::WriteWholeFile(
       info.folder / "aws-credentials",
       fmt::format("[{}]\naws_access_key_id = {}\naws_secret_access_key = {}\n", info.profile,
@@ -50,7 +49,9 @@ std::string EnvironmentLines(const RegionInfo& info) {
   out += line("AWS_REGION", info.region_name);
   out += line("AWS_DEFAULT_REGION", info.region_name);
   out += line("AWS_ENDPOINT_URL", info.Endpoint());
-  out += line("AWS_CA_BUNDLE", CaBundlePath(info.folder).string());
+  // Not AWS_CA_BUNDLE, nor ca_bundle in the profile: with either, rclone (AWS's SDK for Go with a
+  // transport of its own) refuses to start, and plain HTTP needs none.
+  out += line("VMFERRY_REGION_CA", CaBundlePath(info.folder).string());
   out += line("AWS_EC2_METADATA_DISABLED", "true");
   out += "aws() { command aws --endpoint-url \"$AWS_ENDPOINT_URL\" \"$@\"; }\n";
   return out;

@@ -5,12 +5,14 @@
 
 #include <algorithm>
 
+#include "base/units.h"
 #include "codec/text_codec.h"
 #include "http/message.h"
 #include "region/core/aws_chunked.h"
 #include "region/core/host_name.h"
 #include "region/core/payload_spool.h"
 #include "region/core/request_ids.h"
+#include "region/core/signature_v2.h"
 
 namespace vmferry::region {
 namespace {
@@ -83,6 +85,7 @@ class GatewayExchange final : public http::Exchange {
  private:
   void ReadHead(http::RequestHead& head);
   bool Authenticate();
+  bool AuthenticateV2(const UrlSignatureV2& signature);
   bool ReadPayloadHash();
   void PreparePayload(std::optional<std::uint64_t> content_length);
   void WantChecksums();
@@ -154,7 +157,14 @@ bool GatewayExchange::Authenticate() {
   auto claim = sigv4::ParseClaim(View({}));
   if (!claim) {
     const std::string& reason = claim.error().reason();
-    if (call_.FindQuery("AWSAccessKeyId") != nullptr) {
+    if (call_.FindQuery("AWSAccessKeyId") != nullptr && call_.service == "s3") {
+      if (const auto signature = ReadUrlSignatureV2(call_)) return AuthenticateV2(*signature);
+      return Refuse(403, "AccessDenied",
+                    "Query-string authentication requires the Signature, Expires and "
+                    "AWSAccessKeyId parameters");
+    }
+    const std::string* authorization = call_.FindHeader("authorization");
+    if (authorization != nullptr && authorization->starts_with("AWS ")) {
       return Refuse(400, "InvalidRequest",
                     "The authorization mechanism you have provided is not supported. Please use "
                     "AWS4-HMAC-SHA256.");
@@ -193,6 +203,34 @@ bool GatewayExchange::Authenticate() {
     return Refuse(*std::move(refusal));
   }
   return ReadPayloadHash();
+}
+
+bool GatewayExchange::AuthenticateV2(const UrlSignatureV2& signature) {
+  claim_.query_form = true;
+  claim_.access_key_id = call_.access_key_id = signature.access_key_id;
+  claim_.session_token = signature.session_token;
+  claim_.scope.service = "s3";
+  call_.presigned = true;
+  const WallTime now = gateway_.context_.clock.WallNow();
+  const AuthRules rules = {gateway_.context_.settings.region_name, now, false};
+  if (auto refusal = FindSigner(claim_, gateway_.credentials_, rules, signer_)) {
+    return Refuse(*std::move(refusal));
+  }
+  if (signature.expires < now) {
+    Refusal refusal = RefusalFor("s3", AuthFault::kExpired);
+    refusal.details = {{"Expires", FormatTime(signature.expires)}, {"ServerTime", FormatTime(now)}};
+    return Refuse(std::move(refusal));
+  }
+  const std::string text = StringToSignV2(call_, signature, host_.bucket);
+  if (!sigv4::ConstantTimeEquals(SignV2(text, signer_.secret_access_key), signature.signature)) {
+    Refusal refusal = RefusalFor("s3", AuthFault::kWrongSignature);
+    refusal.details = {{"AWSAccessKeyId", signature.access_key_id},
+                       {"StringToSign", text},
+                       {"SignatureProvided", signature.signature}};
+    return Refuse(std::move(refusal));
+  }
+  claimed_hash_ = std::string(sigv4::kUnsignedPayload);
+  return true;
 }
 
 bool GatewayExchange::ReadPayloadHash() {
