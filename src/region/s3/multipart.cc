@@ -20,17 +20,10 @@ namespace {
 
 constexpr std::uint64_t kPartNumberMax = 10'000;
 constexpr std::uint64_t kPartBytesMin = 5 * kMiB;  // all but the last
-constexpr std::uint64_t kListMax = 1000;
 
 std::string QueryText(const Call& call, std::string_view name) {
   const std::string* found = call.FindQuery(name);
   return found == nullptr ? std::string() : *found;
-}
-
-/// A number parameter of a listing, bounded.
-std::uint64_t ListNumber(const Call& call, std::string_view name, std::uint64_t fallback,
-                         std::uint64_t most) {
-  return std::min(ParseUint(QueryText(call, name)).value_or(fallback), most);
 }
 
 std::string Unquoted(std::string_view etag) {
@@ -359,88 +352,6 @@ Outcome S3Service::AbortMultipartUpload(Call& call, const Address& address) {
   answer.status = 204;
   answer.log_fields = {{"upload_id", upload_id}};
   return answer;
-}
-
-Outcome S3Service::ListParts(Call& call, const Address& address) {
-  const std::string upload_id = QueryText(call, "uploadId");
-  auto upload = records_->FindUpload(upload_id);
-  if (!upload) return Internal(upload.error());
-  if (!*upload || (*upload)->bucket != address.bucket || (*upload)->key != address.key) {
-    return NoSuchUpload(upload_id);
-  }
-  const std::uint64_t after = ListNumber(call, "part-number-marker", 0, kPartNumberMax);
-  const std::uint64_t most = ListNumber(call, "max-parts", kListMax, kListMax);
-  auto parts = records_->ListParts(upload_id, after, most + 1);
-  if (!parts) return Internal(parts.error());
-  const bool truncated = parts->size() > most;
-  if (truncated) parts->resize(static_cast<std::size_t>(most));
-  const std::string& account = context_.settings.account_id;
-  text::XmlWriter xml;
-  xml.Open("ListPartsResult", {{"xmlns", std::string(kNamespace)}})
-      .Element("Bucket", address.bucket)
-      .Element("Key", address.key)
-      .Element("UploadId", upload_id);
-  xml.Open("Initiator").Element("ID", account).Close();
-  xml.Open("Owner").Element("ID", account).Close();
-  xml.Element("StorageClass", "STANDARD").Element("PartNumberMarker", std::to_string(after));
-  xml.Element("NextPartNumberMarker", std::to_string(parts->empty() ? 0 : parts->back().number))
-      .Element("MaxParts", std::to_string(most))
-      .Element("IsTruncated", truncated ? "true" : "false");
-  if (!(*upload)->checksum_algorithm.empty()) {
-    xml.Element("ChecksumAlgorithm", (*upload)->checksum_algorithm)
-        .Element("ChecksumType", (*upload)->checksum_type);
-  }
-  for (const PartRecord& part : *parts) {
-    xml.Open("Part")
-        .Element("PartNumber", std::to_string(part.number))
-        .Element("LastModified", XmlTime(part.modified))
-        .Element("ETag", "\"" + part.etag + "\"")
-        .Element("Size", std::to_string(part.size_bytes));
-    if (!part.checksum.algorithm.empty() && !(*upload)->checksum_algorithm.empty()) {
-      xml.Element(ChecksumElement(part.checksum.algorithm), part.checksum.value);
-    }
-    xml.Close();
-  }
-  return XmlAnswer(xml.Finish());
-}
-
-Outcome S3Service::ListMultipartUploads(Call& call, const Address& address) {
-  if (!QueryText(call, "delimiter").empty()) {
-    return NotImplemented("ListMultipartUploads with delimiter");
-  }
-  const std::string prefix = QueryText(call, "prefix");
-  const std::string key_marker = QueryText(call, "key-marker");
-  const std::string id_marker = QueryText(call, "upload-id-marker");
-  const std::uint64_t most = ListNumber(call, "max-uploads", kListMax, kListMax);
-  auto uploads = records_->ListUploads(address.bucket, prefix, key_marker, id_marker, most + 1);
-  if (!uploads) return Internal(uploads.error());
-  const bool truncated = uploads->size() > most;
-  if (truncated) uploads->resize(static_cast<std::size_t>(most));
-  const std::string& account = context_.settings.account_id;
-  text::XmlWriter xml;
-  xml.Open("ListMultipartUploadsResult", {{"xmlns", std::string(kNamespace)}})
-      .Element("Bucket", address.bucket)
-      .Element("KeyMarker", key_marker)
-      .Element("UploadIdMarker", id_marker)
-      .Element("Prefix", prefix);
-  if (truncated && !uploads->empty()) {
-    xml.Element("NextKeyMarker", uploads->back().key)
-        .Element("NextUploadIdMarker", uploads->back().id);
-  }
-  xml.Element("MaxUploads", std::to_string(most))
-      .Element("IsTruncated", truncated ? "true" : "false");
-  for (const UploadRecord& upload : *uploads) {
-    xml.Open("Upload").Element("Key", upload.key).Element("UploadId", upload.id);
-    xml.Open("Initiator").Element("ID", account).Close();
-    xml.Open("Owner").Element("ID", account).Close();
-    xml.Element("StorageClass", "STANDARD").Element("Initiated", XmlTime(upload.created));
-    if (!upload.checksum_algorithm.empty()) {
-      xml.Element("ChecksumAlgorithm", upload.checksum_algorithm)
-          .Element("ChecksumType", upload.checksum_type);
-    }
-    xml.Close();
-  }
-  return XmlAnswer(xml.Finish());
 }
 
 }  // namespace vmferry::region::s3

@@ -499,6 +499,38 @@ TEST_F(S3ServiceTest, MakesPartsOfCopiesAndReadsThemAgain) {
             HeaderOf(Do("HEAD", "/bkt/source"), "ETag"));
 }
 
+TEST_F(S3ServiceTest, ListsUploadsByPrefixDelimiterAndPage) {
+  MakeBucket();
+  for (const char* key : {"a", "a", "b/1", "b/2", "c d"}) {
+    ASSERT_EQ(Do("POST", std::string("/bkt/") + key, {{"uploads", ""}}).status, 200);
+  }
+  const auto list = [&](std::vector<NameValue> query, std::string& key, std::string& id) {
+    query.emplace_back("uploads", "");
+    query.emplace_back("encoding-type", "url");
+    query.emplace_back("key-marker", key);
+    query.emplace_back("upload-id-marker", id);
+    const auto document = text::ParseXml(Do("GET", "/bkt", std::move(query)).body);
+    std::string names;
+    for (const auto& child : document->children) {
+      if (child.name == "Upload") names += child.TextAt("Key") + " ";
+      if (child.name == "CommonPrefixes") names += "[" + child.TextAt("Prefix") + "] ";
+    }
+    key = document->TextAt("NextKeyMarker");
+    id = document->TextAt("NextUploadIdMarker");
+    return names;
+  };
+  std::string key;
+  std::string id;
+  EXPECT_EQ(list({}, key, id), "a a b/1 b/2 c%20d ");
+  EXPECT_EQ(list({{"prefix", "b/"}, {"delimiter", "/"}}, key, id), "b/1 b/2 ");
+  std::string all;
+  for (int page = 0; page < 6; ++page) {
+    all += list({{"delimiter", "/"}, {"max-uploads", "1"}}, key, id);
+    if (key.empty()) break;
+  }
+  EXPECT_EQ(all, "a a [b/] c%20d ");
+}
+
 TEST_F(S3ServiceTest, KeepsTags) {
   MakeBucket();
   const auto md5 = [](std::string_view body) {
