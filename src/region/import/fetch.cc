@@ -7,7 +7,6 @@
 
 #include "base/units.h"
 #include "region/import/local_url.h"
-#include "region/import/signature_v2.h"
 #include "sigv4/sign.h"
 
 namespace vmferry::region {
@@ -44,12 +43,6 @@ Result<void> WriteSparse(const sys::File& file, std::uint64_t offset,
   return flush();
 }
 
-Error Forbidden() {
-  return ClientError(
-      "Disk validation failed [We do not have access to the given resource. Reason 403 "
-      "Forbidden]");
-}
-
 }  // namespace
 
 Error ClientError(std::string_view text) {
@@ -60,13 +53,7 @@ Error ClientError(std::string_view text) {
 Result<http::Request> Fetcher::ForUrl(std::string_view url) const {
   auto request = LocalRequest(url, context_.settings);
   if (!request) return ClientError(request.error().message());
-  const auto parsed = http::ParseUrl(url);
-  if (!parsed || !IsV2Signed(*parsed)) return request;
-  const std::optional<ObjectName> object = ObjectOfUrl(url, context_.settings);
-  if (!object || !V2SignatureFits(*parsed, *object, credentials_, context_.clock.WallNow())) {
-    return Forbidden();
-  }
-  return ForObject("GET", *object);
+  return request;
 }
 
 http::Request Fetcher::ForObject(std::string_view method, const ObjectName& object) const {
@@ -117,7 +104,11 @@ Result<FetchOutcome> Fetcher::Judge(const Result<http::Response>& response,
   const int status = response->status;
   if (status == 200) return FetchOutcome::kDone;
   if (status == 404) return FetchOutcome::kMissing;
-  if (status == 403) return Forbidden();
+  if (status == 403) {
+    return ClientError(
+        "Disk validation failed [We do not have access to the given resource. Reason 403 "
+        "Forbidden]");
+  }
   if (status >= 400 && status < 500 && status != 408 && status != 429) {
     return ClientError(fmt::format("{} cannot be read: HTTP status {}", what, status));
   }
