@@ -299,7 +299,9 @@ class Session final : public std::enable_shared_from_this<Session> {
     }
     exchange_ = server_.handler.Begin(std::move(head));
     dropping_ = !exchange_->WantsBody();
-    if (!chunked && remaining_ == 0) return Finish();
+    // Also for a body of no bytes: after a reply without it, botocore misreads the next one that
+    // comes with it on the same connection.
+    if (!chunked && remaining_ == 0 && !wait_100) return Finish();
     if (dropping_ && (wait_100 || remaining_ > kDropBytesMax)) {
       keep_alive_ = false;
       return Finish();

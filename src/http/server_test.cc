@@ -162,6 +162,10 @@ TEST_F(ServerTest, SendsContinueOnlyWhenTheBodyIsWanted) {
   EXPECT_EQ(wanted.Receive("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
   wanted.Send("ab");
   EXPECT_TRUE(Contains(wanted.Receive("PUT /w ab"), "200 OK"));
+  // botocore counts on it for empty bodies, too.
+  wanted.Send("PUT /e HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n");
+  EXPECT_EQ(wanted.Receive("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
+  EXPECT_TRUE(Contains(wanted.Receive("PUT /e "), "200 OK"));
   const std::string refused =
       Exchange("PUT /refused HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
   EXPECT_TRUE(refused.starts_with("HTTP/1.1 403 ")) << refused;

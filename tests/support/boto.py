@@ -16,6 +16,8 @@ try:
     import boto3
     import botocore.config
     import botocore.exceptions
+    import botocore.loaders
+    import botocore.session
 except ImportError:
     print("skipped: boto3 of Debian is missing: apt-get install python3-boto3")
     sys.exit(77)
@@ -31,11 +33,17 @@ os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = "/no
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
 
+# Reading EC2's model takes a second of CPU: once for all clients.
+LOADER = botocore.loaders.create_loader()
+
+
 def session(region_folder):
     keys = json.loads((pathlib.Path(region_folder) / "credentials.json").read_text())
     info = json.loads((pathlib.Path(region_folder) / "region.json").read_text())
+    core = botocore.session.get_session()
+    core.register_component("data_loader", LOADER)
     return boto3.Session(aws_access_key_id=keys["access_key_id"], aws_secret_access_key=keys["secret_access_key"],
-                         region_name=info["region"]), info["endpoint"].rstrip("/")
+                         region_name=info["region"], botocore_session=core), info["endpoint"].rstrip("/")
 
 
 def client(region_folder, service, attempts=1, connections=10):
