@@ -31,7 +31,7 @@ import urllib.parse
 
 MIB = 1 << 20
 SIZE = 10 * MIB
-PUTS = 12  # a round
+PUTS = 16  # a round, each under a key of its own
 GETS = 60
 
 
@@ -110,12 +110,12 @@ def main():
             static_port = int(static.stdout.readline())
             connection = Connection(port)
             connection.ask("PUT", presign(keys, host, "PUT", "/bench"), host)
-            target = presign(keys, host, "PUT", "/bench/k")
-            connection.ask("PUT", target, host, body)
+            connection.ask("PUT", presign(keys, host, "PUT", "/bench/k"), host, body)
             seen = {key: [] for key in ("put", "put base", "get", "get base", "get cpu", "get cpu base")}
             for number in range(rounds):
+                targets = [presign(keys, host, "PUT", f"/bench/{number}/{n}") for n in range(PUTS)]
                 cpu = cpu_seconds(region.pid)
-                for _ in range(PUTS):
+                for target in targets:
                     connection.ask("PUT", target, host, body)
                 seen["put"].append((cpu_seconds(region.pid) - cpu) * 1000 / PUTS)
                 files = folder / f"files-{number}"

@@ -13,6 +13,7 @@
 #include <boost/beast/http.hpp>
 #include <cerrno>
 #include <condition_variable>
+#include <cstring>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -292,6 +293,7 @@ class Session final : public std::enable_shared_from_this<Session> {
     const bool wait_100 = expect && HasToken(*expect, "100-continue") && !http_1_0_;
     const bool chunked = parser_->chunked();
     received_ = 0;
+    filled_ = 0;
     dropped_ = 0;
     body_since_ = Now();
     if (remaining_ > server_.options.body_bytes_max) {
@@ -322,33 +324,39 @@ class Session final : public std::enable_shared_from_this<Session> {
   }
 
   void ReadBody() {
-    while (true) {
-      // Not too long without a byte, and not too slow on the whole.
-      const auto earned = std::chrono::seconds(
-          received_ / std::max<std::uint64_t>(server_.options.body_bytes_per_second_min, 1));
-      const SteadyTime slow = body_since_ + server_.options.stall_timeout + earned;
-      deadline_ = std::min(Now() + server_.options.stall_timeout, slow);
-      if (chunk_parser_) return ReadChunks();
-      if (remaining_ == 0) return BodyDone();
-      if (buffer_.size() == 0) break;
-      const std::size_t count =
-          static_cast<std::size_t>(std::min<std::uint64_t>(buffer_.size(), remaining_));
-      remaining_ -= count;
-      const bool enough =
-          !Feed(std::as_bytes(std::span(static_cast<const char*>(buffer_.data().data()), count)));
+    // Not too long without a byte, and not too slow on the whole.
+    const auto earned =
+        std::chrono::seconds((received_ + filled_) /
+                             std::max<std::uint64_t>(server_.options.body_bytes_per_second_min, 1));
+    const SteadyTime slow = body_since_ + server_.options.stall_timeout + earned;
+    deadline_ = std::min(Now() + server_.options.stall_timeout, slow);
+    if (chunk_parser_) return ReadChunks();
+    if (remaining_ == 0) return BodyDone();
+    const auto room = std::span(body_buffer_).subspan(filled_);
+    if (buffer_.size() > 0) {  // what came with the head
+      const std::size_t count = static_cast<std::size_t>(
+          std::min<std::uint64_t>(std::min(buffer_.size(), room.size()), remaining_));
+      std::memcpy(room.data(), buffer_.data().data(), count);
       buffer_.consume(count);
-      if (enough) return;
+      return OnBody(count);
     }
-    const std::size_t want =
-        static_cast<std::size_t>(std::min<std::uint64_t>(body_buffer_.size(), remaining_));
-    channel_.async_read_some(asio::buffer(body_buffer_.data(), want),
+    const auto want = static_cast<std::size_t>(std::min<std::uint64_t>(room.size(), remaining_));
+    channel_.async_read_some(asio::buffer(room.data(), want),
                              [self = shared_from_this()](error_code error, std::size_t count) {
                                if (error) return self->Close();
-                               self->remaining_ -= count;
-                               if (self->Feed(std::span(self->body_buffer_).first(count))) {
-                                 self->ReadBody();
-                               }
+                               self->OnBody(count);
                              });
+  }
+
+  /// Whole buffers go on, not what each read brought: files are then written in large aligned
+  /// steps.
+  void OnBody(std::size_t count) {
+    remaining_ -= count;
+    filled_ += count;
+    if (remaining_ > 0 && filled_ < body_buffer_.size()) return ReadBody();
+    const auto full = std::span(body_buffer_).first(filled_);
+    filled_ = 0;
+    if (Feed(full)) ReadBody();
   }
 
   void ReadChunks() {
@@ -547,6 +555,7 @@ class Session final : public std::enable_shared_from_this<Session> {
   std::vector<std::byte> body_buffer_;  // only while a body arrives
   std::uint64_t remaining_ = 0;         // of a body with a length
   std::uint64_t received_ = 0;
+  std::size_t filled_ = 0;  // of body_buffer_, not yet given on
   std::uint64_t dropped_ = 0;
   bool dropping_ = false;
   bool is_head_ = false;

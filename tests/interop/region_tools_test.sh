@@ -37,7 +37,7 @@ echo "== rclone $(rclone version | sed -n 's/^rclone v//p')"
 cat > "$work/rclone.conf" <<CONF
 [plain]
 type = s3
-provider = AWS
+provider = Other
 access_key_id = $key
 secret_access_key = $secret
 region = us-east-1
@@ -45,7 +45,7 @@ endpoint = $AWS_ENDPOINT_URL
 force_path_style = true
 [tls]
 type = s3
-provider = AWS
+provider = Other
 access_key_id = $key
 secret_access_key = $secret
 region = us-east-1
@@ -89,11 +89,12 @@ s3cmd sync "$work/tree/" s3://s3cmd-bucket/tree/ > /dev/null
 [ "$(s3cmd ls -r s3://s3cmd-bucket/tree/ | wc -l)" = 31 ] || fail "s3cmd ls"
 s3cmd info s3://s3cmd-bucket > "$work/info"
 grep -q 'Location: *us-east-1' "$work/info" || { cat "$work/info"; fail "s3cmd info"; }
-s3cmd cp s3://s3cmd-bucket/large s3://rclone-bucket/from-s3cmd > /dev/null
+# Not "s3cmd cp": it sets the ACL of what it copied, which no bucket of today allows.
 s3cmd multipart s3://s3cmd-bucket > /dev/null
 s3cmd del -r --force s3://s3cmd-bucket/tree/ > /dev/null
 
 echo "== awscli"
+aws s3 cp s3://s3cmd-bucket/large s3://rclone-bucket/from-s3cmd --no-progress
 aws s3 mv s3://rclone-bucket/from-s3cmd s3://s3cmd-bucket/moved --no-progress
 aws s3 cp s3://s3cmd-bucket/moved "$work/moved" --no-progress
 cmp "$work/large" "$work/moved"
