@@ -3,7 +3,8 @@
 . "$TOOLS/guest/common.sh"
 cd "$WORK"
 
-PARTITION_MIB=$((SIZE_MIB - 1))
+PARTITION_MIB=$((SIZE_MIB - ROOT_MIB))
+[ "$FIRMWARE" = bios ] || PARTITION_MIB=$((PARTITION_MIB - 1))   # the second copy of the GPT
 PACKAGES=(
   linux-image-cloud-amd64 initramfs-tools      # kernel; NVMe is built in, virtio and SATA come by the initramfs
   systemd-sysv udev dbus kmod procps           # an init that a user would find on a server
@@ -43,6 +44,29 @@ echo guest >"$root/etc/hostname"
 printf '127.0.0.1 localhost guest\n::1 localhost\n' >"$root/etc/hosts"
 printf 'auto lo\niface lo inet loopback\nallow-hotplug eth0\niface eth0 inet dhcp\n' >"$root/etc/network/interfaces"
 printf 'UUID=%s / ext4 errors=remount-ro 0 1\n' "$ROOT_UUID" >"$root/etc/fstab"
+if [ "$FIRMWARE" = uefi ]; then
+  mkdir "$root/boot/efi"
+  printf 'UUID=%s-%s /boot/efi vfat umask=0077 0 0\n' "${ESP_SERIAL:0:4}" "${ESP_SERIAL:4}" >>"$root/etc/fstab"
+fi
+if [ "$DATA_DISK_MIB" != 0 ]; then
+  # nofail: the guest also boots without it, as on the first boot of an instance whose disk is not attached yet.
+  mkdir "$root/data"
+  printf 'LABEL=vmferry-data /data ext4 ro,nofail,x-systemd.device-timeout=300 0 0\n' >>"$root/etc/fstab"
+  cat >"$root/etc/systemd/system/vmferry-data.service" <<'UNIT'
+[Unit]
+Description=Say on the console what is on the second disk
+RequiresMountsFor=/data
+Before=serial-getty@ttyS0.service
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'echo; echo "VMFERRY-DATA $(cat /data/known.txt) $(sha256sum </data/bytes | cut -c 1-64)"'
+StandardOutput=tty
+TTYPath=/dev/ttyS0
+[Install]
+WantedBy=multi-user.target
+UNIT
+  ln -s ../vmferry-data.service "$root/etc/systemd/system/multi-user.target.wants/vmferry-data.service"
+fi
 rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap"
 ln -sf /lib/systemd/system/serial-getty@.service "$root/etc/systemd/system/getty.target.wants/serial-getty@ttyS0.service"
 # Guests of the region reach no network: nothing may wait for one.
@@ -64,7 +88,7 @@ ROOT_PASSWORD=''
 if [ -n "$PASSWORD_FILE" ]; then
   IFS= read -r ROOT_PASSWORD <"$PASSWORD_FILE" || [ -n "$ROOT_PASSWORD" ] || { echo "the password file is empty" >&2; exit 1; }
 fi
-export ROOT_UUID ROOT_PASSWORD
+export ROOT_UUID ROOT_PASSWORD ESP_SERIAL FIRMWARE DATA_DISK_MIB
 
 started=$SECONDS
 echo "mmdebstrap --mode=$mode"
@@ -83,9 +107,10 @@ cat >early.cfg <<EOF
 search --no-floppy --fs-uuid --set=root $ROOT_UUID
 set prefix=(\$root)/boot/grub
 EOF
-install_grub disk.raw early.cfg \
-  biosdisk part_msdos ext2 search search_fs_uuid normal configfile linux echo serial terminal test ls cat
+install_loader disk.raw early.cfg \
+  part_msdos part_gpt ext2 search search_fs_uuid normal configfile linux echo serial terminal test ls cat
 export PARTITION_MIB
+[ "$DATA_DISK_MIB" = 0 ] || make_data_disk data.raw
 # One fakeroot session from unpacking to filling: owners, modes and device nodes live only inside it.
 fakeroot bash -euo pipefail -c '
   . "$TOOLS/guest/common.sh"

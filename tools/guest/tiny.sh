@@ -3,7 +3,7 @@
 . "$TOOLS/guest/common.sh"
 cd "$WORK"
 
-PARTITION_MIB=47                  # partition 1: 1 to 48 MiB; the known bytes of partition 2 follow
+PARTITION_MIB=$((48 - ROOT_MIB))  # the root partition ends at 48 MiB; the known bytes of the last one follow
 DATA_MIB=48
 SEED=20240229
 
@@ -28,9 +28,9 @@ dpkg-deb --fsys-tarfile debs/busybox-static_*.deb | tar -x -C unpacked ./bin/bus
 dpkg-deb --fsys-tarfile debs/linux-image-*.deb |
   tar -x -C unpacked "./boot/vmlinuz-$version" "./$modules/drivers/virtio" "./$modules/drivers/net/virtio_net.ko" \
     "./$modules/drivers/net/net_failover.ko" "./$modules/net/core/failover.ko" \
-    "./$modules/drivers/acpi/button.ko" "./$modules/drivers/input/evdev.ko"
+    "./$modules/drivers/acpi/button.ko" "./$modules/drivers/input/evdev.ko" "./$modules/drivers/block/virtio_blk.ko"
 for module in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci failover net_failover virtio_net \
-  button evdev; do
+  button evdev virtio_blk; do
   find unpacked/lib -name "$module.ko" -exec cp {} initramfs/modules/ \; 
   [ -s "initramfs/modules/$module.ko" ] || { echo "the kernel package has no $module" >&2; exit 1; }
 done
@@ -43,19 +43,22 @@ find initramfs -exec touch -h -d @0 {} +
 echo "unpacked: $SECONDS s"
 
 make_disk disk.raw
-printf 'start=%dMiB, type=da\n' "$DATA_MIB" | sfdisk -q --append disk.raw
+if [ "$FIRMWARE" = bios ]; then type=da; else type=L,uuid=6f1b6a1e-2c7a-4d56-9d0e-7f0d6c1f5a13; fi
+printf 'start=%dMiB, type=%s\n' "$DATA_MIB" "$type" | sfdisk -q --append disk.raw
 cat >early.cfg <<EOF
-set root=(hd0,msdos1)
+search --no-floppy --fs-uuid --set=root $ROOT_UUID
 linux /boot/vmlinuz console=ttyS0,115200 quiet net.ifnames=0 mitigations=off nokaslr panic=10
 initrd /boot/initrd
 boot
 EOF
-install_grub disk.raw early.cfg biosdisk part_msdos ext2 linux
+install_loader disk.raw early.cfg part_msdos part_gpt ext2 search search_fs_uuid linux
 find tree -exec touch -h -d @0 {} +
 export PARTITION_MIB E2FSPROGS_FAKE_TIME=1
 fakeroot bash -euo pipefail -c '. "$TOOLS/guest/common.sh"; chown -R 0:0 tree; fill_partition disk.raw tree'
 
-# Partition 2: 4 MiB that do not compress, 4 MiB of text, 4 MiB of zeroes that are written; the rest is a hole.
+[ "$DATA_DISK_MIB" = 0 ] || make_data_disk data.raw
+
+# The last partition: 4 MiB that do not compress, 4 MiB of text, 4 MiB of zeroes that are written; the rest is a hole.
 python3 - disk.raw "$DATA_MIB" "$SEED" <<'PY'
 import random, sys
 disk, start, seed = sys.argv[1], int(sys.argv[2]) << 20, int(sys.argv[3])
