@@ -133,7 +133,21 @@ Result<void> CheckId(const IdKind& kind, std::string_view id) {
 }
 
 Error NotFound(const IdKind& kind, std::string_view id) {
+  if (kind.prefix == "ami-") {  // EC2 lists them here
+    return Refuse(kind.not_found, fmt::format("The {} '[{}]' does not exist", kind.noun, id));
+  }
   return Refuse(kind.not_found, fmt::format("The {} '{}' does not exist", kind.noun, id));
+}
+
+Result<std::set<std::string>> ListedIds(const QueryParameters& parameters, const IdKind& kind,
+                                        const std::function<bool(const std::string&)>& known) {
+  std::set<std::string> ids;
+  for (const std::string& id : parameters.List(kind.parameter)) {
+    VMFERRY_RETURN_IF_ERROR(CheckId(kind, id));
+    if (!known(id)) return NotFound(kind, id);
+    ids.insert(id);
+  }
+  return ids;
 }
 
 Result<std::string> OneId(const QueryParameters& parameters, const IdKind& kind) {

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -72,8 +73,14 @@ inline constexpr IdKind kVolumeIds{"VolumeId", "vol-", "InvalidVolumeID.Malforme
                                    "InvalidVolume.NotFound", "volume"};
 inline constexpr IdKind kSnapshotIds{"SnapshotId", "snap-", "InvalidSnapshotID.Malformed",
                                      "InvalidSnapshot.NotFound", "snapshot"};
+inline constexpr IdKind kImageIds{"ImageId", "ami-", "InvalidAMIID.Malformed",
+                                  "InvalidAMIID.NotFound", "image id"};
 Result<void> CheckId(const IdKind& kind, std::string_view id);
 Error NotFound(const IdKind& kind, std::string_view id);
+/// The ids that a request names (PARAMETER.N), each well-formed and one for which `known` is true.
+/// None named: none. Errors: KIND.Malformed, NOT_FOUND.
+Result<std::set<std::string>> ListedIds(const QueryParameters& parameters, const IdKind& kind,
+                                        const std::function<bool(const std::string&)>& known);
 /// The one id of a request ("VolumeId"). Errors: MissingParameter, KIND.Malformed.
 Result<std::string> OneId(const QueryParameters& parameters, const IdKind& kind);
 

@@ -276,11 +276,104 @@ TEST_F(Journey, RequestsAreRefusedByName) {
   }
 }
 
+// Images, volumes and instances as records, by the API alone.
+TEST_F(Journey, ImagesVolumesAndInstances) {
+  const std::string task = TaskId(Import(Upload(std::string(1 << 20, 'x'), "RAW", 1), "RAW", 1));
+  ASSERT_EQ(Settled(task).TextAt("state"), "completed");
+  const std::string volume = Ok({{"Action", "DescribeVolumes"}}).TextAt("volumeSet/item/volumeId");
+  const std::string snapshot = Snapshot(volume);
+  std::map<std::string, std::string> request = {{"Action", "RegisterImage"},
+                                                {"Name", "an image"},
+                                                {"Architecture", "x86_64"},
+                                                {"VirtualizationType", "hvm"},
+                                                {"BootMode", "uefi-preferred"},
+                                                {"RootDeviceName", "/dev/sda1"},
+                                                {"BlockDeviceMapping.1.DeviceName", "/dev/sda1"},
+                                                {"BlockDeviceMapping.1.Ebs.SnapshotId", snapshot},
+                                                {"BlockDeviceMapping.2.DeviceName", "/dev/sdb"},
+                                                {"BlockDeviceMapping.2.Ebs.VolumeSize", "3"},
+                                                {"BlockDeviceMapping.2.Ebs.VolumeType", "gp3"},
+                                                {"TagSpecification.1.ResourceType", "image"},
+                                                {"TagSpecification.1.Tag.1.Key", "made"},
+                                                {"TagSpecification.1.Tag.1.Value", "here"}};
+  const std::string image = Ok(request).TextAt("imageId");
+  EXPECT_EQ(Refused(request),
+            "InvalidAMIName.Duplicate: AMI name an image is already in use by AMI " + image);
+  request["Name"] = "x";
+  EXPECT_TRUE(Refused(request).starts_with("InvalidAMIName.Malformed: "));
+  EXPECT_TRUE(Refused({{"Action", "DeleteSnapshot"}, {"SnapshotId", snapshot}})
+                  .starts_with("InvalidSnapshot.InUse: "));
+  const XmlElement found = Ok({{"Action", "DescribeImages"},
+                               {"Owner.1", "self"},
+                               {"Filter.1.Name", "name"},
+                               {"Filter.1.Value.1", "an *"}});
+  EXPECT_EQ(found.TextAt("imagesSet/item/imageId"), image);
+  EXPECT_EQ(found.TextAt("imagesSet/item/bootMode"), "uefi-preferred");
+  EXPECT_EQ(found.TextAt("imagesSet/item/blockDeviceMapping/item/ebs/volumeSize"), "1");
+  EXPECT_EQ(found.TextAt("imagesSet/item/tagSet/item/value"), "here");
+
+  std::map<std::string, std::string> run = {{"Action", "RunInstances"},
+                                            {"ImageId", image},
+                                            {"MinCount", "1"},
+                                            {"MaxCount", "1"},
+                                            {"InstanceType", "m5.large"},
+                                            {"ClientToken", "once"},
+                                            {"BlockDeviceMapping.1.DeviceName", "/dev/sdb"},
+                                            {"BlockDeviceMapping.1.Ebs.VolumeSize", "5"}};
+  EXPECT_TRUE(Refused(run).starts_with("InvalidParameterCombination: Enhanced networking"));
+  run["InstanceType"] = "t2.micro";
+  run["ImageId"] = "ami-0123456789abcdef0";
+  EXPECT_EQ(Refused(run),
+            "InvalidAMIID.NotFound: The image id '[ami-0123456789abcdef0]' does not exist");
+  run["ImageId"] = image;
+  run["KeyName"] = "nobody's";
+  EXPECT_TRUE(Refused(run).starts_with("InvalidKeyPair.NotFound: "));
+  run.erase("KeyName");
+  const XmlElement launched = Ok(run);
+  const std::string instance = launched.TextAt("instancesSet/item/instanceId");
+  EXPECT_EQ(launched.TextAt("instancesSet/item/currentInstanceBootMode"), "legacy-bios")
+      << "t2 has no UEFI";
+  EXPECT_EQ(launched.FindPath("instancesSet/item/blockDeviceMapping")->children.size(), 2U);
+  EXPECT_EQ(Ok(run).TextAt("instancesSet/item/instanceId"), instance);
+  run["MaxCount"] = "2";
+  EXPECT_TRUE(Refused(run).starts_with("IdempotentParameterMismatch: "));
+  const XmlElement disks = Ok({{"Action", "DescribeVolumes"},
+                               {"Filter.1.Name", "attachment.instance-id"},
+                               {"Filter.1.Value.1", instance},
+                               {"Filter.2.Name", "volume-type"},
+                               {"Filter.2.Value.1", "gp3"}});
+  EXPECT_EQ(disks.TextAt("volumeSet/item/size"), "5");
+  Ok({{"Action", "ModifyInstanceAttribute"},
+      {"InstanceId", instance},
+      {"DisableApiTermination.Value", "true"}});
+  EXPECT_TRUE(Refused({{"Action", "TerminateInstances"}, {"InstanceId.1", instance}})
+                  .starts_with("OperationNotPermitted: "));
+  EXPECT_EQ(Ok({{"Action", "DescribeInstanceAttribute"},
+                {"InstanceId", instance},
+                {"Attribute", "disableApiTermination"}})
+                .TextAt("disableApiTermination/value"),
+            "true");
+  Ok({{"Action", "ModifyInstanceAttribute"},
+      {"InstanceId", instance},
+      {"Attribute", "disableApiTermination"},
+      {"Value", "false"}});
+  Ok({{"Action", "TerminateInstances"}, {"InstanceId.1", instance}});
+  const XmlElement gone = Ok({{"Action", "DeregisterImage"}, {"ImageId", image}});
+  EXPECT_EQ(gone.TextAt("return"), "true");
+  EXPECT_EQ(Ok({{"Action", "DescribeTags"},
+                {"Filter.1.Name", "resource-id"},
+                {"Filter.1.Value.1", image}})
+                .FindPath("tagSet")
+                ->children.size(),
+            0U);
+}
+
 TEST_F(Journey, PagesAndTagsOfInstances) {
   for (int i = 0; i < 5; ++i) {
-    ASSERT_TRUE(instances_->Add(
-        {.id = vm::Instance{}.id + "i-0000000000000000" + std::to_string(i), .type = "t3.micro"},
-        {{"number", std::to_string(i)}}));
+    ASSERT_TRUE(instances_->Add({.id = vm::Instance{}.id + "i-0000000000000000" + std::to_string(i),
+                                 .type = "t3.micro",
+                                 .reservation_id = "r-" + std::to_string(i)},
+                                {{"number", std::to_string(i)}}));
   }
   std::set<std::string> seen;
   std::string token;

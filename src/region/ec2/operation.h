@@ -48,12 +48,20 @@ std::span<const Operation> ConversionOperations();
 std::span<const Operation> ImportImageOperations();
 std::span<const Operation> ImportSnapshotOperations();
 std::span<const Operation> ImportTaskOperations();
+std::span<const Operation> ImageOperations();
+std::span<const Operation> RunOperations();
 std::span<const Operation> InstanceOperations();
+std::span<const Operation> InstanceAttributeOperations();
+std::span<const Operation> ConsoleOperations();
 std::span<const Operation> VolumeOperations();
+std::span<const Operation> AttachmentOperations();
 std::span<const Operation> SnapshotOperations();
 std::span<const Operation> TagOperations();
 std::span<const Operation> PlaceOperations();
 std::span<const Operation> EncryptionOperations();
+std::span<const Operation> NetworkOperations();
+std::span<const Operation> InstanceTypeOperations();
+std::span<const Operation> KeyPairOperations();
 std::span<const Operation> FaultOperations();
 
 /// An EC2 error with code, message and HTTP status.
@@ -72,15 +80,24 @@ Result<std::string> Required(const QueryParameters& parameters, std::string_view
 /// Absent: the fallback. Errors: InvalidParameterValue.
 Result<std::uint64_t> Number(const QueryParameters& parameters, std::string_view name,
                              std::uint64_t fallback);
-Result<bool> Flag(const QueryParameters& parameters, std::string_view name);
+Result<bool> Flag(const QueryParameters& parameters, std::string_view name, bool fallback = false);
+/// All that a client token stands for: every parameter but the token, DryRun and the signature.
+std::string TokenParameters(const QueryParameters& parameters);
+/// Errors: InvalidParameterValue (more than 64 characters, or not ASCII).
+Result<std::string> ClientToken(const QueryParameters& parameters);
+
+/// "true" or "false"
+std::string_view Word(bool value);
 
 /// "2026-01-02T03:04:05.000Z"
 std::string Time(std::int64_t seconds);
 
 /// <tagSet>, left out when there are no tags.
 void WriteTags(const vm::TagMap& tags, text::XmlWriter& reply);
-/// Tags of TagSpecification.N for `resource_type`. Errors: InvalidParameterValue.
-Result<vm::TagMap> SpecifiedTags(const QueryParameters& parameters, std::string_view resource_type);
+/// Tags of TagSpecification.N for `resource_type`; the request may carry those of `other` types
+/// too. Errors: InvalidParameterValue.
+Result<vm::TagMap> SpecifiedTags(const QueryParameters& parameters, std::string_view resource_type,
+                                 std::initializer_list<std::string_view> other = {});
 /// Errors: InvalidParameterValue, TagLimitExceeded.
 Result<void> CheckTags(const vm::TagMap& tags);
 
@@ -88,5 +105,16 @@ Result<void> CheckTags(const vm::TagMap& tags);
 std::string DefaultVpc(const Settings& settings);
 std::string DefaultSubnet(const Settings& settings);
 std::string DefaultGroup(const Settings& settings);
+
+/// Facts of the one zone: "us-east-1a" is "use1-az1".
+std::string ZoneId(const Settings& settings);
+/// "arn:aws:ec2:REGION:ACCOUNT:KIND/ID"
+std::string Arn(const Settings& settings, std::string_view kind, std::string_view id);
+/// Errors: InvalidZone.NotFound.
+Result<void> CheckZone(const QueryParameters& parameters, std::string_view name,
+                       const Settings& settings);
+/// Errors: InvalidSubnetID.NotFound, InvalidGroup.NotFound, for all but the defaults.
+Result<void> CheckNetwork(const std::string& subnet, const std::vector<std::string>& group_ids,
+                          const std::vector<std::string>& group_names, const Settings& settings);
 
 }  // namespace vmferry::region::ec2

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// DescribeRegions, DescribeAvailabilityZones, and the default network as far as imports name it:
-// DescribeSubnets, DescribeSecurityGroups.
+// DescribeRegions, DescribeAvailabilityZones, DescribeAccountAttributes.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,16 +13,6 @@ namespace vmferry::region::ec2 {
 namespace {
 
 using Values = std::optional<std::vector<std::string>>;
-
-// "us-east-1a" is "use1-az1": first two letters, first of the direction, number.
-std::string ZoneId(const Settings& settings) {
-  const std::string& name = settings.region_name;
-  const std::size_t dash = name.find('-');
-  const std::size_t last = name.rfind('-');
-  if (dash == name.npos || last == dash) return name + "-az1";
-  return fmt::format("{}{}{}-az1", name.substr(0, 2), name.substr(dash + 1, 1),
-                     name.substr(last + 1));
-}
 
 bool Listed(const QueryParameters& parameters, std::string_view name, std::string_view value) {
   const std::vector<std::string> list = parameters.List(name);
@@ -92,87 +81,44 @@ Result<void> DescribeAvailabilityZones(World& world, const QueryParameters& para
   return {};
 }
 
-Result<void> DescribeSubnets(World& world, const QueryParameters& parameters,
-                             text::XmlWriter& reply) {
-  const Settings& settings = world.context.settings;
-  const std::string id = DefaultSubnet(settings);
-  if (!Listed(parameters, "SubnetId", id)) {
-    return Refuse("InvalidSubnetID.NotFound", fmt::format("The subnet ID '{}' does not exist",
-                                                          parameters.List("SubnetId").front()));
+Result<void> DescribeAccountAttributes(World& world, const QueryParameters& parameters,
+                                       text::XmlWriter& reply) {
+  const std::array<std::pair<std::string_view, std::string>, 6> attributes = {{
+      {"supported-platforms", "VPC"},
+      {"default-vpc", DefaultVpc(world.context.settings)},
+      {"max-instances", "20"},
+      {"max-elastic-ips", "5"},
+      {"vpc-max-elastic-ips", "5"},
+      {"vpc-max-security-groups-per-interface", "5"},
+  }};
+  const std::vector<std::string> wanted = parameters.List("AttributeName");
+  for (const std::string& name : wanted) {
+    if (std::none_of(attributes.begin(), attributes.end(),
+                     [&](const auto& attribute) { return attribute.first == name; })) {
+      return Refuse("InvalidParameterValue",
+                    fmt::format("Value ({}) for parameter attributeName is invalid.", name));
+    }
   }
-  VMFERRY_ASSIGN_OR_RETURN(const bool matches,
-                           Filters::Parse(parameters).Match({}, [&](std::string_view f) -> Values {
-                             if (f == "subnet-id") return {{id}};
-                             if (f == "vpc-id") return {{DefaultVpc(settings)}};
-                             if (f == "availability-zone") return {{settings.zone}};
-                             if (f == "default-for-az") return {{"true"}};
-                             if (f == "state") return {{"available"}};
-                             return std::nullopt;
-                           }));
-  reply.Open("subnetSet");
-  if (matches) {
-    reply.Open("item");
-    reply.Element("subnetId", id)
-        .Element("state", "available")
-        .Element("vpcId", DefaultVpc(settings))
-        .Element("cidrBlock", "172.31.0.0/20")
-        .Element("availableIpAddressCount", "4091")
-        .Element("availabilityZone", settings.zone)
-        .Element("availabilityZoneId", ZoneId(settings))
-        .Element("defaultForAz", "true")
-        .Element("mapPublicIpOnLaunch", "true")
-        .Element("ownerId", settings.account_id)
-        .Close();
+  reply.Open("accountAttributeSet");
+  for (const auto& [name, value] : attributes) {
+    if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), name) == wanted.end()) continue;
+    reply.Open("item").Element("attributeName", name);
+    reply.Open("attributeValueSet").Open("item").Element("attributeValue", value).Close().Close();
+    reply.Close();
   }
   reply.Close();
   return {};
 }
 
-Result<void> DescribeSecurityGroups(World& world, const QueryParameters& parameters,
-                                    text::XmlWriter& reply) {
-  const Settings& settings = world.context.settings;
-  const std::string id = DefaultGroup(settings);
-  if (!Listed(parameters, "GroupId", id) || !Listed(parameters, "GroupName", "default")) {
-    return Refuse("InvalidGroup.NotFound", "The security group does not exist");
-  }
-  VMFERRY_ASSIGN_OR_RETURN(const bool matches,
-                           Filters::Parse(parameters).Match({}, [&](std::string_view f) -> Values {
-                             if (f == "group-id") return {{id}};
-                             if (f == "group-name") return {{"default"}};
-                             if (f == "vpc-id") return {{DefaultVpc(settings)}};
-                             if (f == "owner-id") return {{settings.account_id}};
-                             return std::nullopt;
-                           }));
-  reply.Open("securityGroupInfo");
-  if (matches) {
-    reply.Open("item");
-    reply.Element("ownerId", settings.account_id)
-        .Element("groupId", id)
-        .Element("groupName", "default")
-        .Element("groupDescription", "default VPC security group")
-        .Element("vpcId", DefaultVpc(settings))
-        .Empty("ipPermissions")
-        .Empty("ipPermissionsEgress")
-        .Close();
-  }
-  reply.Close();
-  return {};
-}
-
+constexpr std::array<std::string_view, 1> kAccountParameters = {"AttributeName.N"};
 constexpr std::array<std::string_view, 4> kRegionParameters = {"RegionName.N", "AllRegions",
                                                                "Filter.N.Name", "Filter.N.Value.N"};
 constexpr std::array<std::string_view, 5> kZoneParameters = {
     "ZoneName.N", "ZoneId.N", "AllAvailabilityZones", "Filter.N.Name", "Filter.N.Value.N"};
-constexpr std::array<std::string_view, 5> kSubnetParameters = {
-    "SubnetId.N", "Filter.N.Name", "Filter.N.Value.N", "MaxResults", "NextToken"};
-constexpr std::array<std::string_view, 6> kGroupParameters = {
-    "GroupId.N", "GroupName.N", "Filter.N.Name", "Filter.N.Value.N", "MaxResults", "NextToken"};
-
 constexpr std::array kOperations = {
     Operation{"DescribeRegions", DescribeRegions, kRegionParameters},
     Operation{"DescribeAvailabilityZones", DescribeAvailabilityZones, kZoneParameters},
-    Operation{"DescribeSubnets", DescribeSubnets, kSubnetParameters},
-    Operation{"DescribeSecurityGroups", DescribeSecurityGroups, kGroupParameters},
+    Operation{"DescribeAccountAttributes", DescribeAccountAttributes, kAccountParameters},
 };
 
 }  // namespace

@@ -9,10 +9,25 @@
 namespace vmferry::region::ec2 {
 namespace {
 
-constexpr std::array kGroups = {
-    ConversionOperations, ImportImageOperations, ImportSnapshotOperations, ImportTaskOperations,
-    InstanceOperations,   VolumeOperations,      SnapshotOperations,       TagOperations,
-    PlaceOperations,      EncryptionOperations,  FaultOperations};
+constexpr std::array kGroups = {ConversionOperations,
+                                ImportImageOperations,
+                                ImportSnapshotOperations,
+                                ImportTaskOperations,
+                                ImageOperations,
+                                RunOperations,
+                                InstanceOperations,
+                                InstanceAttributeOperations,
+                                ConsoleOperations,
+                                VolumeOperations,
+                                AttachmentOperations,
+                                SnapshotOperations,
+                                TagOperations,
+                                PlaceOperations,
+                                NetworkOperations,
+                                InstanceTypeOperations,
+                                KeyPairOperations,
+                                EncryptionOperations,
+                                FaultOperations};
 
 // Part of every request, or of its signature.
 bool IsCommon(std::string_view name) {

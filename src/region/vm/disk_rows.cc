@@ -15,7 +15,13 @@ Volume VolumeOf(const SqlRow& row) {
                 .instance_id = row.Text(6),
                 .device = row.Text(7),
                 .attach_time = row.Int(8),
-                .delete_on_termination = row.Int(9) != 0};
+                .delete_on_termination = row.Int(9) != 0,
+                .volume_type = row.Text(10),
+                .encrypted = row.Int(11) != 0,
+                .iops = row.Uint(12),
+                .throughput = row.Uint(13),
+                .attach_state = static_cast<AttachState>(row.Int(14)),
+                .position = static_cast<std::uint32_t>(row.Uint(15))};
 }
 
 Snapshot SnapshotOf(const SqlRow& row) {
@@ -47,6 +53,19 @@ Result<Volume> VolumeIn(Transaction& transaction, std::string_view id) {
   return VolumeOf(found[0]);
 }
 
+Result<void> AddVolume(Transaction& transaction, const Volume& volume) {
+  VMFERRY_ASSIGN_OR_RETURN(
+      [[maybe_unused]] const std::int64_t changed,
+      transaction.Execute(
+          fmt::format("INSERT INTO vm_volumes ({}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                      kVolumeColumns),
+          {volume.id, static_cast<int>(volume.state), volume.size_gib, volume.snapshot_id,
+           volume.zone, volume.create_time, volume.instance_id, volume.device, volume.attach_time,
+           volume.delete_on_termination, volume.volume_type, volume.encrypted, volume.iops,
+           volume.throughput, static_cast<int>(volume.attach_state), volume.position}));
+  return {};
+}
+
 Result<void> MoveVolume(Transaction& transaction, const Volume& volume, VolumeState state) {
   if (!MayFollow(volume.state, state)) {
     return Error(ErrorCode::kFailedPrecondition, "region.wrong_state",
@@ -55,9 +74,11 @@ Result<void> MoveVolume(Transaction& transaction, const Volume& volume, VolumeSt
   VMFERRY_ASSIGN_OR_RETURN(
       [[maybe_unused]] const std::int64_t changed,
       transaction.Execute("UPDATE vm_volumes SET state = ?, instance_id = ?, device = ?,"
-                          " attach_time = ?, delete_on_termination = ? WHERE id = ?",
+                          " attach_time = ?, delete_on_termination = ?, attach_state = ?,"
+                          " position = ? WHERE id = ?",
                           {static_cast<int>(state), volume.instance_id, volume.device,
-                           volume.attach_time, volume.delete_on_termination, volume.id}));
+                           volume.attach_time, volume.delete_on_termination,
+                           static_cast<int>(volume.attach_state), volume.position, volume.id}));
   return {};
 }
 

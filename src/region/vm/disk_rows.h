@@ -27,9 +27,20 @@ inline constexpr std::array kDiskSchema = {
     "ALTER TABLE vm_snapshots ADD COLUMN kms_key_id TEXT NOT NULL DEFAULT ''",
 };
 
+// Migrated after kDiskSchema, as a component of its own.
+inline constexpr std::array kVolumeSchema = {
+    "ALTER TABLE vm_volumes ADD COLUMN volume_type TEXT NOT NULL DEFAULT 'gp2'",
+    "ALTER TABLE vm_volumes ADD COLUMN encrypted INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE vm_volumes ADD COLUMN iops INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE vm_volumes ADD COLUMN throughput INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE vm_volumes ADD COLUMN attach_state INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE vm_volumes ADD COLUMN position INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX vm_volumes_snapshot ON vm_volumes (snapshot_id)",
+};
+
 inline constexpr std::string_view kVolumeColumns =
     "id, state, size_gib, snapshot_id, zone, create_time, instance_id, device, attach_time,"
-    " delete_on_termination";
+    " delete_on_termination, volume_type, encrypted, iops, throughput, attach_state, position";
 inline constexpr std::string_view kSnapshotColumns =
     "id, state, volume_id, parent_id, size_gib, written_blocks, description, start_time,"
     " completion_time, message, encrypted, kms_key_id";
@@ -39,6 +50,8 @@ Snapshot SnapshotOf(const SqlRow& row);
 
 /// Errors: kNotFound region.no_such_volume.
 Result<Volume> VolumeIn(Transaction& transaction, std::string_view id);
+/// Inserts the record as it is. Errors: kAlreadyExists region.database_conflict.
+Result<void> AddVolume(Transaction& transaction, const Volume& volume);
 /// Writes state and attachment of a volume that may change to `state`.
 /// Errors: kFailedPrecondition region.wrong_state.
 Result<void> MoveVolume(Transaction& transaction, const Volume& volume, VolumeState state);

@@ -3,9 +3,10 @@
 // Disks: volumes and snapshots, their files and their records.
 //
 // A volume is a qcow2 file, alone or as overlay on a snapshot's raw file; a snapshot is the three
-// files of snapshot_file.h. Files are made first, records second: after kill -9 a file without a
-// record is removed at the next start, a snapshot without all its files is made again or ends in
-// `error`.
+// files of snapshot_file.h. Files with content are made first, records second: after kill -9 a file
+// without a record is removed at the next start, a snapshot without all its files is made again or
+// ends in `error`. A volume that begins empty or as its snapshot is a record alone until somebody
+// claims it: then its file is made.
 //
 // Thread safety: all methods, from any thread.
 
@@ -45,6 +46,13 @@ struct Volume {
   std::string device;            ///< "/dev/sda1"
   std::int64_t attach_time = 0;
   bool delete_on_termination = false;
+  std::string volume_type = "gp2";
+  bool encrypted = false;
+  std::uint64_t iops = 0;        ///< as asked for; 0: the type's
+  std::uint64_t throughput = 0;  ///< MiB/s, as asked for; 0: the type's
+  AttachState attach_state = AttachState::kAttached;
+  /// Among the instance's disks, ascending: the order in which the guest finds them.
+  std::uint32_t position = 0;
 };
 
 struct Snapshot {
@@ -88,14 +96,32 @@ class Disks final : public Component {
   Uploads& uploads() { return *uploads_; }
 
   Result<std::vector<Volume>> ListVolumes();
+  /// Those attached to the instance, by position.
+  Result<std::vector<Volume>> VolumesOf(std::string_view instance_id);
   /// Errors: kNotFound region.no_such_volume.
   Result<Volume> FindVolume(std::string_view id);
+  /// Records an available volume, empty or with the snapshot's content. `id` may be empty; state
+  /// and time are set here. A size of 0 is the snapshot's.
+  /// Errors: kNotFound region.no_such_snapshot; kFailedPrecondition region.wrong_state (the
+  /// snapshot is not completed); kInvalidArgument region.volume_too_small.
+  Result<Volume> CreateVolume(Volume volume, const TagMap& tags);
+  /// The same inside a transaction of the caller's, who sets id, state, times and attachment.
+  static Result<Volume> CreateVolumeIn(Transaction& transaction, Volume volume, const TagMap& tags);
   /// Takes a finished qcow2 file over as the volume `volume.id` (state and time are set here).
   /// Post: file and record are durable; `file` is gone.
   Result<void> Adopt(Volume volume, const std::filesystem::path& file, const TagMap& tags);
-  /// Errors: kFailedPrecondition region.wrong_state.
+  /// Attaches an available volume behind the instance's other disks.
+  /// Errors: kNotFound region.no_such_volume; kFailedPrecondition region.wrong_state;
+  /// kAlreadyExists region.device_taken.
   Result<void> Attach(std::string_view volume_id, std::string_view instance_id,
-                      std::string_view device, bool delete_on_termination);
+                      std::string_view device, bool delete_on_termination,
+                      AttachState attach_state = AttachState::kAttached);
+  /// Errors: kNotFound region.no_such_volume.
+  Result<void> SetAttachState(std::string_view volume_id, AttachState attach_state);
+  Result<void> SetDeleteOnTermination(std::string_view volume_id, bool delete_on_termination);
+  /// Makes an attached volume available.
+  /// Errors: kNotFound region.no_such_volume; kFailedPrecondition region.wrong_state.
+  Result<void> Detach(std::string_view volume_id);
   /// Deletes an available volume. Errors: kFailedPrecondition region.volume_in_use,
   /// region.wrong_state; kNotFound region.no_such_volume.
   Result<void> DeleteVolume(std::string_view id);
@@ -105,10 +131,12 @@ class Disks final : public Component {
   Result<void> ReleaseAll(std::string_view instance_id);
   std::string VolumeFile(std::string_view id) const { return std::string(id) + ".qcow2"; }
 
-  /// Reserves the volume's file for a user and gives it to the sandbox. False while somebody else
-  /// has it.
+  /// Reserves the volume's file for a user and gives it to the sandbox; makes it when it is not
+  /// there yet. False while somebody else has it.
   Result<bool> Claim(std::string_view volume_id, VolumeUser user);
   void Release(std::string_view volume_id);
+  /// The same when `user` has it; nothing otherwise.
+  void ReleaseFrom(std::string_view volume_id, VolumeUser user);
 
   Result<std::vector<Snapshot>> ListSnapshots();
   /// Errors: kNotFound region.no_such_snapshot.
@@ -140,6 +168,9 @@ class Disks final : public Component {
   Disks(Context& context, const Sandbox& sandbox, Tags tags, Encryption encryption);
 
   Result<void> Sweep();
+  bool Reserve(std::string_view volume_id, VolumeUser user);
+  void Unreserve(std::string_view volume_id);
+  Result<void> EnsureFile(std::string_view volume_id);
   void Work(std::stop_token stop);
   Result<void> MakeSnapshot(const Snapshot& snapshot, std::stop_token stop);
   Result<void> CopyOfRunning(const Snapshot& snapshot, const std::filesystem::path& target);

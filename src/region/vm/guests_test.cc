@@ -13,6 +13,7 @@
 #include <cstdlib>
 
 #include "region/vm/ids.h"
+#include "region/vm/images.h"
 #include "region/vm/instances.h"
 #include "testing/temp_dir.h"
 
@@ -42,6 +43,7 @@ class Guests : public ::testing::Test {
     auto disks = Disks::Open(*context_, sandbox_);
     ASSERT_TRUE(disks) << disks.error().ToString();
     disks_ = std::move(*disks);
+    images_ = Images::Open(*context_).value();
     auto instances = Instances::Open(*context_, sandbox_, *disks_,
                                      {.memory_mib_max = 256, .stop_patience = seconds(30)});
     ASSERT_TRUE(instances) << instances.error().ToString();
@@ -51,6 +53,7 @@ class Guests : public ::testing::Test {
   }
   void Reopen() {
     instances_.reset();  // the keeper ends, the processes stay: what kill -9 leaves behind
+    images_.reset();
     disks_.reset();
     context_.reset();
     faults_.reset();
@@ -110,6 +113,7 @@ class Guests : public ::testing::Test {
   std::unique_ptr<FaultRules> faults_;
   std::optional<Context> context_;
   std::unique_ptr<Disks> disks_;
+  std::unique_ptr<Images> images_;
   std::unique_ptr<Instances> instances_;
 };
 
@@ -211,6 +215,148 @@ TEST_F(Guests, TinyGuestBootsIsAdoptedAndPowersDown) {
   ASSERT_TRUE(instances_->TerminateInstance(id));
   ASSERT_TRUE(Reaches(id, InstanceState::kTerminated, seconds(10)));
   EXPECT_FALSE(disks_->FindVolume(volume)) << "it was to go with its instance";
+}
+
+TEST_F(Guests, VolumesOfSnapshotsHaveTheirContentAndMore) {
+  const std::string volume = MakeVolume(SmallDisk(dir_));
+  const Snapshot first = Completed(disks_->CreateSnapshot(volume, "", {})->id);
+  const auto made =
+      disks_->CreateVolume({.size_gib = 3, .snapshot_id = first.id, .zone = "z"}, {{"k", "v"}});
+  ASSERT_TRUE(made) << made.error().ToString();
+  EXPECT_FALSE(std::filesystem::exists(disks_->folder() / disks_->VolumeFile(made->id)))
+      << "a record alone until somebody needs the file";
+  ASSERT_TRUE(disks_->FlipByte(made->id, 2 * kGiB));
+  const Snapshot second = Completed(disks_->CreateSnapshot(made->id, "", {})->id);
+  ASSERT_EQ(second.state, SnapshotState::kCompleted) << second.message;
+  EXPECT_EQ(second.size_gib, 3U);
+  EXPECT_EQ(second.written_blocks, 2U) << "the snapshot's and the one behind its end";
+  std::vector<std::byte> block(kEbsBlockBytes);
+  ASSERT_TRUE(disks_->OpenSnapshot(second.id).value()->Read(2, block));
+  EXPECT_EQ(block[999], std::byte{7});
+  EXPECT_EQ(disks_->CreateVolume({.size_gib = 1, .snapshot_id = second.id}, {}).error().reason(),
+            "region.volume_too_small");
+  EXPECT_EQ(disks_->CreateVolume({.size_gib = 1, .snapshot_id = "snap-0"}, {}).error().reason(),
+            "region.no_such_snapshot");
+}
+
+TEST_F(Guests, VolumesAreAttachedInOrderAndOncePerDevice) {
+  const std::string id = NewResourceId(random_, "i-");
+  ASSERT_TRUE(instances_->Add({.id = id, .type = "t3.micro"}, {}));
+  std::vector<std::string> volumes;
+  for (const char* device : {"/dev/sda1", "/dev/sdz", "/dev/sdb"}) {
+    volumes.push_back(disks_->CreateVolume({.size_gib = 1}, {})->id);
+    const auto attached = instances_->AttachVolume(volumes.back(), id, device);
+    ASSERT_TRUE(attached) << attached.error().ToString();
+  }
+  const auto listed = disks_->VolumesOf(id).value();
+  ASSERT_EQ(listed.size(), 3U);
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(listed[i].id, volumes[i]);
+  const std::string other = disks_->CreateVolume({.size_gib = 1}, {})->id;
+  EXPECT_EQ(instances_->AttachVolume(other, id, "/dev/sdb").error().reason(),
+            "region.device_taken");
+  EXPECT_EQ(instances_->AttachVolume(volumes[1], id, "/dev/sdc").error().reason(),
+            "region.wrong_state");
+  ASSERT_TRUE(instances_->DetachVolume(volumes[0]));
+  EXPECT_EQ(disks_->FindVolume(volumes[0])->state, VolumeState::kAvailable);
+  EXPECT_EQ(instances_->StartInstance(id).error().reason(), "region.no_root_volume");
+}
+
+TEST_F(Guests, RunIsTheSameForTheSameToken) {
+  LaunchRequest request{
+      .instance = {.type = "t3.micro", .reservation_id = "r-1"},
+      .count_min = 2,
+      .count = 2,
+      .disks = {{.device = "/dev/sda1", .size_gib = 1}, {.device = "/dev/sdb", .size_gib = 2}},
+      .token_parameters = "a"};
+  request.instance.client_token = "token";
+  const auto first = instances_->Run(request);
+  ASSERT_TRUE(first) << first.error().ToString();
+  ASSERT_EQ(first->size(), 2U);
+  EXPECT_NE((*first)[0].private_ip, (*first)[1].private_ip);
+  request.instance.reservation_id = "r-2";
+  const auto again = instances_->Run(request);
+  ASSERT_TRUE(again) << again.error().ToString();
+  ASSERT_EQ(again->size(), 2U);
+  EXPECT_EQ((*again)[0].id, (*first)[0].id);
+  EXPECT_EQ(disks_->ListVolumes()->size(), 4U);
+  request.token_parameters = "b";
+  EXPECT_EQ(instances_->Run(request).error().reason(), "region.client_token_reused");
+  request.instance.client_token.clear();
+  request.private_ip = (*first)[0].private_ip;
+  EXPECT_EQ(instances_->Run(request).error().reason(), "region.address_in_use");
+  request.private_ip.clear();
+  request.count_min = request.count = 1000;
+  EXPECT_EQ(instances_->Run(request).error().reason(), "region.too_many_instances");
+  for (const Instance& instance : *first) ASSERT_TRUE(instances_->TerminateInstance(instance.id));
+  for (const Instance& instance : *first) {
+    EXPECT_TRUE(Reaches(instance.id, InstanceState::kTerminated, seconds(60)));
+  }
+}
+
+// A machine image of two snapshots, started by UEFI: both disks, in order, with their serial
+// numbers; one comes and goes while the guest runs; the screen; a reboot.
+TEST_F(Guests, UefiGuestSeesItsDisksAndLosesOne) {
+  const char* root = std::getenv("VMFERRY_TEST_TINY_UEFI_GUEST");
+  const char* data = std::getenv("VMFERRY_TEST_TINY_DATA_DISK");
+  if (root == nullptr || data == nullptr) {
+    GTEST_SKIP() << "VMFERRY_TEST_TINY_UEFI_GUEST or VMFERRY_TEST_TINY_DATA_DISK is not set";
+  }
+  MachineImage image{.name = "uefi", .boot_mode = BootMode::kUefi};
+  for (const auto& [device, disk] : {std::pair("/dev/sda1", root), std::pair("/dev/sdf", data)}) {
+    const Snapshot snapshot = Completed(disks_->CreateSnapshot(MakeVolume(disk), "", {})->id);
+    ASSERT_EQ(snapshot.state, SnapshotState::kCompleted) << snapshot.message;
+    image.disks.push_back({.device = device, .snapshot_id = snapshot.id});
+  }
+  const auto registered = images_->Register(image, {});
+  ASSERT_TRUE(registered) << registered.error().ToString();
+  const auto run =
+      instances_->Run({.instance = {.type = "t3.micro", .boot_mode = registered->boot_mode},
+                       .private_ip = "172.31.3.7",
+                       .disks = registered->disks});
+  ASSERT_TRUE(run) << run.error().ToString();
+  const std::string id = run->front().id;
+  const auto says = [&](std::string_view text) {
+    return instances_->ConsoleOutput(id).value_or(std::string()).find(text) != std::string::npos;
+  };
+  const auto shows = [&](std::string_view text, seconds patience) {
+    return Eventually([&] { return says(text); }, patience)
+               ? std::string()
+               : instances_->ConsoleOutput(id).value_or(std::string());
+  };
+  const auto serial = [](const Volume& volume) { return "vol" + volume.id.substr(4); };
+  EXPECT_EQ(shows("login:", seconds(300)), "");
+  EXPECT_EQ(shows("VMFERRY-DATA vmferry known content of the second disk", seconds(60)), "");
+  const auto volumes = disks_->VolumesOf(id).value();
+  ASSERT_EQ(volumes.size(), 2U);
+  const std::string both =
+      "DISKS nvme0n1:2097152:" + serial(volumes[0]) + " nvme1n1:2097152:" + serial(volumes[1]);
+  EXPECT_EQ(shows(both, seconds(30)), "");
+  EXPECT_TRUE(
+      Eventually([&] { return instances_->Find(id)->check == CheckState::kPassed; }, seconds(120)));
+  const auto picture = instances_->Screenshot(id);
+  ASSERT_TRUE(picture) << picture.error().ToString();
+  EXPECT_EQ(picture->substr(0, 3), "\xff\xd8\xff");
+
+  // Another disk while it runs, then away with it.
+  const std::string third = disks_->CreateVolume({.size_gib = 3}, {})->id;
+  const auto attached = instances_->AttachVolume(third, id, "/dev/sdg");
+  ASSERT_TRUE(attached) << attached.error().ToString();
+  EXPECT_EQ(shows(":6291456:" + serial(*attached), seconds(60)), "");
+  EXPECT_EQ(instances_->DetachVolume(volumes[0].id).error().reason(), "region.root_volume");
+  ASSERT_TRUE(instances_->DetachVolume(third));
+  EXPECT_TRUE(Eventually(
+      [&] { return disks_->FindVolume(third)->state == VolumeState::kAvailable; }, seconds(90)));
+
+  ASSERT_TRUE(instances_->RebootInstance(id));
+  EXPECT_TRUE(Eventually(
+      [&] {
+        const auto now = instances_->Find(id);
+        return now->reboot == RebootStage::kNone && now->check == CheckState::kPassed;
+      },
+      seconds(300)));
+  EXPECT_EQ(instances_->Find(id)->state, InstanceState::kRunning);
+  ASSERT_TRUE(instances_->TerminateInstance(id));
+  EXPECT_TRUE(Reaches(id, InstanceState::kTerminated, seconds(30)));
 }
 
 }  // namespace

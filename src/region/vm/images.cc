@@ -22,13 +22,16 @@ constexpr std::array kSchema = {
     " NOT NULL, volume_type TEXT NOT NULL, encrypted INTEGER NOT NULL,"
     " PRIMARY KEY (image_id, position))",
     "CREATE INDEX vm_image_disks_snapshot ON vm_image_disks (snapshot_id)",
+    "ALTER TABLE vm_image_disks ADD COLUMN iops INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE vm_image_disks ADD COLUMN throughput INTEGER NOT NULL DEFAULT 0",
 };
 
 constexpr std::string_view kColumns =
     "id, name, description, state, architecture, boot_mode, root_device, ena_support, platform,"
     " source, creation_time";
 constexpr std::string_view kDiskColumns =
-    "image_id, device, snapshot_id, size_gib, delete_on_termination, volume_type, encrypted";
+    "image_id, device, snapshot_id, size_gib, delete_on_termination, volume_type, encrypted, iops, "
+    "throughput";
 
 MachineImage ImageOf(const SqlRow& row) {
   return MachineImage{.id = row.Text(0),
@@ -51,7 +54,9 @@ ImageDisk DiskOf(const SqlRow& row) {
                    .size_gib = row.Uint(3),
                    .delete_on_termination = row.Int(4) != 0,
                    .volume_type = row.Text(5),
-                   .encrypted = row.Int(6) != 0};
+                   .encrypted = row.Int(6) != 0,
+                   .iops = row.Uint(7),
+                   .throughput = row.Uint(8)};
 }
 
 Error NoSuchImage(std::string_view id) {
@@ -72,6 +77,7 @@ Result<void> CheckDisk(Transaction& transaction, ImageDisk& disk) {
     return Error(ErrorCode::kFailedPrecondition, "region.wrong_state",
                  fmt::format("the snapshot {} is {}", snapshot.id, StateName(snapshot.state)));
   }
+  disk.encrypted = disk.encrypted || snapshot.encrypted;
   if (disk.size_gib == 0) disk.size_gib = snapshot.size_gib;
   return {};
 }
@@ -151,10 +157,10 @@ Result<MachineImage> Images::RegisterIn(Transaction& transaction, MachineImage i
     ImageDisk& disk = image.disks[position];
     VMFERRY_RETURN_IF_ERROR(CheckDisk(transaction, disk));
     VMFERRY_ASSIGN_OR_RETURN(
-        changed,
-        transaction.Execute("INSERT INTO vm_image_disks VALUES (?,?,?,?,?,?,?,?)",
-                            {image.id, position, disk.device, disk.snapshot_id, disk.size_gib,
-                             disk.delete_on_termination, disk.volume_type, disk.encrypted}));
+        changed, transaction.Execute("INSERT INTO vm_image_disks VALUES (?,?,?,?,?,?,?,?,?,?)",
+                                     {image.id, position, disk.device, disk.snapshot_id,
+                                      disk.size_gib, disk.delete_on_termination, disk.volume_type,
+                                      disk.encrypted, disk.iops, disk.throughput}));
   }
   VMFERRY_RETURN_IF_ERROR(Tags::SetIn(transaction, image.id, tags));
   return image;

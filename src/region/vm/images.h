@@ -42,6 +42,8 @@ struct ImageDisk {
   bool delete_on_termination = true;
   std::string volume_type = "gp2";
   bool encrypted = false;
+  std::uint64_t iops = 0;        ///< 0: the type's
+  std::uint64_t throughput = 0;  ///< MiB/s; 0: the type's
 };
 
 /// Stored in the database: never renumber.

@@ -93,8 +93,11 @@ Result<text::Json> Qmp::NextMessage() {
   }
 }
 
-Result<text::Json> Qmp::Execute(std::string_view command) {
-  const std::string line = fmt::format("{{\"execute\": {}}}\n", text::JsonQuote(command));
+Result<text::Json> Qmp::Execute(std::string_view command, const text::Json& arguments) {
+  text::Json request = text::Json::MakeObject();
+  request.Set("execute", command);
+  if (!arguments.IsNull()) request.Set("arguments", arguments);
+  const std::string line = request.Dump() + "\n";
   if (::send(socket_, line.data(), line.size(), MSG_NOSIGNAL) !=
       static_cast<ssize_t>(line.size())) {
     return Failed("write to", errno);

@@ -29,9 +29,10 @@ class Qmp {
   Qmp& operator=(Qmp&&) = delete;
   ~Qmp();
 
-  /// Runs a command and returns its "return" value; events are passed over.
-  /// Errors: kUnavailable region.qmp_failed; kFailedPrecondition region.qmp_refused.
-  Result<text::Json> Execute(std::string_view command);
+  /// Runs a command (with `arguments` unless they are null) and returns its "return" value; events
+  /// are passed over. Errors: kUnavailable region.qmp_failed; kFailedPrecondition
+  /// region.qmp_refused.
+  Result<text::Json> Execute(std::string_view command, const text::Json& arguments = {});
 
   /// The process that listens on the socket.
   pid_t peer() const { return peer_; }

@@ -91,6 +91,18 @@ std::string_view StateName(SnapshotState state) {
   return "unknown";
 }
 
+std::string_view StateName(AttachState state) {
+  switch (state) {
+    case AttachState::kAttached:
+      return "attached";
+    case AttachState::kAttaching:
+      return "attaching";
+    case AttachState::kDetaching:
+      return "detaching";
+  }
+  return "unknown";
+}
+
 bool MayFollow(InstanceState from, InstanceState to) {
   return Listed<InstanceState>(kInstanceSteps, from, to);
 }

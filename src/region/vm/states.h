@@ -29,6 +29,9 @@ enum class VolumeState : std::uint8_t {
   kError = 4,
 };
 
+/// Of a volume that is in use, or about to be or to cease.
+enum class AttachState : std::uint8_t { kAttached = 0, kAttaching = 1, kDetaching = 2 };
+
 enum class SnapshotState : std::uint8_t {
   kPending = 0,
   kCompleted = 1,
@@ -46,6 +49,7 @@ enum class CheckState : std::uint8_t {
 std::string_view StateName(InstanceState state);
 std::string_view StateName(VolumeState state);
 std::string_view StateName(SnapshotState state);
+std::string_view StateName(AttachState state);
 
 bool MayFollow(InstanceState from, InstanceState to);
 bool MayFollow(VolumeState from, VolumeState to);

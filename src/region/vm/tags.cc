@@ -52,6 +52,22 @@ Result<void> Tags::Set(const std::vector<std::string>& resource_ids, const TagMa
   });
 }
 
+Result<void> Tags::Remove(const std::vector<std::string>& resource_ids, const Keys& keys) {
+  return database_->WithTransaction([&](Transaction& transaction) -> Result<void> {
+    for (const std::string& id : resource_ids) {
+      if (keys.empty()) VMFERRY_RETURN_IF_ERROR(RemoveIn(transaction, id));
+      for (const auto& [key, value] : keys) {
+        VMFERRY_ASSIGN_OR_RETURN(
+            [[maybe_unused]] const std::int64_t changed,
+            transaction.Execute("DELETE FROM vm_tags WHERE resource_id = ? AND key = ?"
+                                " AND (? OR value = ?)",
+                                {id, key, !value.has_value(), value.value_or("")}));
+      }
+    }
+    return {};
+  });
+}
+
 Result<void> Tags::SetIn(Transaction& transaction, std::string_view resource_id,
                          const TagMap& tags) {
   for (const auto& [key, value] : tags) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -27,6 +28,10 @@ class Tags {
   TagMap Of(std::string_view resource_id);
   /// Tags of every resource whose id begins with `prefix`.
   std::map<std::string, TagMap, std::less<>> OfAll(std::string_view prefix);
+  /// Removes tags, all or none: of each key, one with a value only when it has that value. No keys:
+  /// all tags of the resources.
+  using Keys = std::vector<std::pair<std::string, std::optional<std::string>>>;
+  Result<void> Remove(const std::vector<std::string>& resource_ids, const Keys& keys);
   /// Adds or replaces, all or none.
   /// Errors: kResourceExhausted region.too_many_tags (50 for one resource).
   Result<void> Set(const std::vector<std::string>& resource_ids, const TagMap& tags);

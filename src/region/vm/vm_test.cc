@@ -108,8 +108,8 @@ TEST(DiskTool, CountsBackingFileAndNothingAsUnwritten) {
 
 TEST(Qemu, ConfinesTheGuest) {
   const auto command = QemuCommand({.instance_id = "i-0123456789abcdef0",
-                                    .volume_id = "vol-0123456789abcdef0",
-                                    .volume_file = "vol-0123456789abcdef0.qcow2",
+                                    .disks = {{.volume_id = "vol-0123456789abcdef0",
+                                               .file = "vol-0123456789abcdef0.qcow2"}},
                                     .memory_mib = 1024,
                                     .processors = 2,
                                     .ssh_port = 4022});
@@ -119,7 +119,8 @@ TEST(Qemu, ConfinesTheGuest) {
   };
   EXPECT_TRUE(has("restrict=on,hostfwd=tcp:127.0.0.1:4022-:22"));
   EXPECT_TRUE(has("on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"));
-  EXPECT_TRUE(has("nvme,drive=root,serial=vol0123456789abcdef0"));
+  EXPECT_TRUE(has("nvme,addr=0x3,id=dev-vol-0123456789abcdef0,drive=vol-0123456789abcdef0,"
+                  "serial=vol0123456789abcdef0,bootindex=0"));
   EXPECT_FALSE(has("kvm"));
   // Nothing absolute: the folder may lie where the unprivileged user cannot go.
   EXPECT_FALSE(std::any_of(command.begin(), command.end(),
