@@ -37,7 +37,6 @@ constexpr std::array kTranslations = {
     Translation{"region.too_many_tags", "TagLimitExceeded"},
     Translation{"region.volume_in_use", "VolumeInUse"},
     Translation{"region.snapshot_in_use", "InvalidSnapshot.InUse"},
-    Translation{"region.client_token_reused", "IdempotentParameterMismatch"},
     Translation{"region.volume_too_small", "InvalidBlockDeviceMapping"},
     Translation{"region.address_in_use", "InvalidIPAddress.InUse"},
     Translation{"region.too_many_instances", "InstanceLimitExceeded"},
