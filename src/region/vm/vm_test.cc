@@ -107,20 +107,21 @@ TEST(DiskTool, CountsBackingFileAndNothingAsUnwritten) {
 }
 
 TEST(Qemu, ConfinesTheGuest) {
-  const auto command = QemuCommand({.instance_id = "i-0123456789abcdef0",
-                                    .disks = {{.volume_id = "vol-0123456789abcdef0",
-                                               .file = "vol-0123456789abcdef0.qcow2"}},
-                                    .memory_mib = 1024,
-                                    .processors = 2,
-                                    .ssh_port = 4022});
+  const auto command = QemuCommand(
+      {.instance_id = "i-0123456789abcdef0",
+       .disks = {{.volume_id = "vol-0123456789abcdef0", .file = "vol-0123456789abcdef0.qcow2"}},
+       .memory_mib = 1024,
+       .processors = 2,
+       .ssh_port = 4022});
   const auto has = [&](std::string_view text) {
     return std::any_of(command.begin(), command.end(),
                        [&](const std::string& a) { return a.find(text) != a.npos; });
   };
   EXPECT_TRUE(has("restrict=on,hostfwd=tcp:127.0.0.1:4022-:22"));
   EXPECT_TRUE(has("on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"));
-  EXPECT_TRUE(has("nvme,addr=0x3,id=dev-vol-0123456789abcdef0,drive=vol-0123456789abcdef0,"
-                  "serial=vol0123456789abcdef0,bootindex=0"));
+  EXPECT_TRUE(
+      has("nvme,addr=0x3,id=dev-vol-0123456789abcdef0,drive=vol-0123456789abcdef0,"
+          "serial=vol0123456789abcdef0,bootindex=0"));
   EXPECT_FALSE(has("kvm"));
   // Nothing absolute: the folder may lie where the unprivileged user cannot go.
   EXPECT_FALSE(std::any_of(command.begin(), command.end(),
