@@ -250,7 +250,7 @@ class Journey:
 
         # machine images and instances
         image = call("RegisterImage", Name="models", Architecture="x86_64", RootDeviceName="/dev/sda1",
-                     VirtualizationType="hvm", BlockDeviceMappings=[
+                     VirtualizationType="hvm", EnaSupport=True, BlockDeviceMappings=[
                          {"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": snapshot, "DeleteOnTermination": True}}],
                      ).get("ImageId")
         call("DescribeImages", Owners=["self"])
