@@ -164,8 +164,8 @@ TEST_F(ServerTest, SendsContinueOnlyWhenTheBodyIsWanted) {
   EXPECT_TRUE(Contains(wanted.Receive("PUT /w ab"), "200 OK"));
   // botocore counts on it for empty bodies, too.
   wanted.Send("PUT /e HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n");
-  EXPECT_EQ(wanted.Receive("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
-  EXPECT_TRUE(Contains(wanted.Receive("PUT /e "), "200 OK"));
+  const std::string empty = wanted.Receive("PUT /e ");  // both may come at once
+  EXPECT_TRUE(empty.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")) << empty;
   const std::string refused =
       Exchange("PUT /refused HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
   EXPECT_TRUE(refused.starts_with("HTTP/1.1 403 ")) << refused;

@@ -7,6 +7,9 @@ namespace vmferry::migration {
 namespace {
 
 constexpr std::chrono::minutes kCancelLimit(10);
+/// A part whose request was cut off may be stored after its key was looked for.
+constexpr std::chrono::seconds kLatePartWait(1);
+constexpr int kLatePartRounds = 5;
 
 bool IsOver(const std::string& ledger_state) {
   return ledger_state == "removed" || ledger_state == "kept";
@@ -39,6 +42,21 @@ Result<std::uint64_t> RemovePrefix(StepContext& context, const std::string& reso
   }
   VMFERRY_RETURN_IF_ERROR(context.journal.Removed(kind::kPrefix, resource));
   return keys.size();
+}
+
+// The same until nothing comes late, when the upload was cut short.
+Result<std::uint64_t> RemovePrefixForGood(StepContext& context, const std::string& resource) {
+  VMFERRY_ASSIGN_OR_RETURN(const std::string started, context.journal.Fact("transfer_started"));
+  VMFERRY_ASSIGN_OR_RETURN(const std::string root, context.journal.Fact("root"));
+  const bool cut_short = !started.empty() && root.empty();
+  VMFERRY_ASSIGN_OR_RETURN(std::uint64_t count, RemovePrefix(context, resource));
+  for (int round = 0; cut_short && round < kLatePartRounds; ++round) {
+    context.clock.SleepFor(kLatePartWait, context.op);
+    VMFERRY_ASSIGN_OR_RETURN(const std::uint64_t late, RemovePrefix(context, resource));
+    if (late == 0) break;
+    count += late;
+  }
+  return count;
 }
 
 // A snapshot is listed by its id, or by its marker while the call that makes it is under way.
@@ -124,7 +142,8 @@ Result<CleanupReport> RemoveLeftovers(StepContext& context) {
   for (const store::LedgerRow& entry : ledger) {
     if (IsOver(entry.state)) continue;
     if (entry.kind == kind::kPrefix) {
-      VMFERRY_ASSIGN_OR_RETURN(const std::uint64_t count, RemovePrefix(context, entry.resource));
+      VMFERRY_ASSIGN_OR_RETURN(const std::uint64_t count,
+                               RemovePrefixForGood(context, entry.resource));
       report.objects += count;
     } else if (entry.kind == kind::kSnapshot) {
       VMFERRY_ASSIGN_OR_RETURN(const bool removed, RemoveSnapshot(context, entry.resource));

@@ -15,6 +15,7 @@ for tool in rclone s3cmd; do
 done
 [ -x /usr/bin/aws ] || skip "awscli is not installed"
 
+unset AWS_CA_BUNDLE  # rclone does not start with one, whatever it names
 work=$(mktemp -d)
 export VMFERRY_STATE=$work/state
 finish() {
