@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# vmferry_module(NAME DEPS target... [SANITIZED]): the folder's *.cc as library NAME, its *_test.cc
+# vmferry_module(NAME DEPS target... [SANITIZED] [BOOTS_GUESTS]): the folder's *.cc as library NAME, its *_test.cc
 # as NAME_test. SANITIZED: the tests also run under ASan and UBSan (label `sanitized`); for modules
-# that read what strangers write.
+# that read what strangers write. BOOTS_GUESTS: its suite GuestBoots starts virtual machines; those
+# tests have minutes, and run beside no other test that does.
 #
 # Unit tests are registered one by one with the label `unit`, property tests (names ending in
 # Property) included. DEPS are public: whoever uses a module may use what its headers name.
 include(GoogleTest)
 
 function(vmferry_module name)
-  cmake_parse_arguments(ARG "SANITIZED" "" "DEPS;TEST_DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "SANITIZED;BOOTS_GUESTS" "" "DEPS;TEST_DEPS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS *.cc)
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
@@ -34,9 +35,21 @@ function(vmferry_module name)
       # The target `sanitized` is made after all modules: fuzz/CMakeLists.txt adds these to it.
       set_property(GLOBAL APPEND PROPERTY VMFERRY_SANITIZED_TARGETS ${name}_test)
     endif()
+    set(quick "")
+    if(ARG_BOOTS_GUESTS)
+      set(quick TEST_FILTER "-GuestBoots.*")
+      gtest_discover_tests(
+        ${name}_test
+        TEST_PREFIX ${name}/
+        TEST_LIST ${name}_guest_boots
+        TEST_FILTER "GuestBoots.*"
+        DISCOVERY_TIMEOUT 60
+        PROPERTIES LABELS ${labels} TIMEOUT 600 RESOURCE_LOCK guest)
+    endif()
     gtest_discover_tests(
       ${name}_test
       TEST_PREFIX ${name}/
+      ${quick}
       DISCOVERY_TIMEOUT 60
       PROPERTIES LABELS ${labels} TIMEOUT 120)
   endif()

@@ -460,7 +460,9 @@ TEST(Filters, WildcardsMatchAsInEc2) {
   EXPECT_FALSE(MatchesWildcard("?", ""));
 }
 
-TEST_F(Journey, TinyGuestComesUp) {
+using GuestBoots = Journey;
+
+TEST_F(GuestBoots, TinyGuestComesUp) {
   const char* path = std::getenv("VMFERRY_TEST_TINY_GUEST");
   if (path == nullptr) GTEST_SKIP() << "VMFERRY_TEST_TINY_GUEST is not set";
   const std::string disk = sys::ReadWholeFile(path, kGiB).value();

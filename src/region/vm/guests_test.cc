@@ -177,7 +177,9 @@ TEST_F(Guests, InstanceWithoutRootVolumeDoesNotStart) {
   EXPECT_TRUE(Reaches(id, InstanceState::kTerminated, seconds(10)));
 }
 
-TEST_F(Guests, TinyGuestBootsIsAdoptedAndPowersDown) {
+using GuestBoots = Guests;
+
+TEST_F(GuestBoots, TinyGuestIsAdoptedAndPowersDown) {
   const char* disk = std::getenv("VMFERRY_TEST_TINY_GUEST");
   if (disk == nullptr) GTEST_SKIP() << "VMFERRY_TEST_TINY_GUEST is not set";
   const std::string volume = MakeVolume(disk);
@@ -295,7 +297,7 @@ TEST_F(Guests, RunIsTheSameForTheSameToken) {
 
 // A machine image of two snapshots, started by UEFI: both disks, in order, with their serial
 // numbers; one comes and goes while the guest runs; the screen; a reboot.
-TEST_F(Guests, UefiGuestSeesItsDisksAndLosesOne) {
+TEST_F(GuestBoots, UefiGuestSeesItsDisksAndThoseThatComeAndGo) {
   const char* root = std::getenv("VMFERRY_TEST_TINY_UEFI_GUEST");
   const char* data = std::getenv("VMFERRY_TEST_TINY_DATA_DISK");
   if (root == nullptr || data == nullptr) {
