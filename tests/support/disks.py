@@ -272,7 +272,23 @@ class Bench:
         self.run(SYSTEM_PYTHON, LIBYAL_COMPARE, library, name, oracle)
 
     def digest(self, name):
-        return sha256_of(self.path(name))
+        """The same for files of the same bytes, wherever they have holes: 64 GiB of them take no minute."""
+        digest, zeros = hashlib.sha256(), bytes(64 * KIB)
+        with open(self.path(name), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            digest.update(b"%d" % size)
+            at = 0
+            while at < size:
+                try:
+                    at = max(at, os.lseek(file.fileno(), at, os.SEEK_DATA) // len(zeros) * len(zeros))
+                except OSError:  # nothing but a hole follows
+                    break
+                file.seek(at)
+                block = file.read(len(zeros))
+                if block != zeros[:len(block)]:
+                    digest.update(b" %d " % at + block)
+                at += len(block)
+        return digest.hexdigest()
 
 
 def allowed_kinds(run, rule):
