@@ -8,6 +8,7 @@
 
 #include "codec/text_codec.h"
 #include "region/ec2/filters.h"
+#include "region/ec2/instance_writer.h"
 #include "region/ec2/operation.h"
 #include "region/vm/instance_types.h"
 
@@ -21,23 +22,6 @@ void WriteValue(std::string_view attribute, std::string_view value, text::XmlWri
   reply.Open(attribute);
   if (!value.empty()) reply.Element("value", value);
   reply.Close();
-}
-
-Result<void> WriteDisks(World& world, const Instance& instance, text::XmlWriter& reply) {
-  VMFERRY_ASSIGN_OR_RETURN(const std::vector<vm::Volume> volumes,
-                           world.disks.VolumesOf(instance.id));
-  reply.Open("blockDeviceMapping");
-  for (const vm::Volume& volume : volumes) {
-    reply.Open("item").Element("deviceName", volume.device).Open("ebs");
-    reply.Element("volumeId", volume.id)
-        .Element("status", vm::StateName(volume.attach_state))
-        .Element("attachTime", Time(volume.attach_time))
-        .Element("deleteOnTermination", Word(volume.delete_on_termination))
-        .Close()
-        .Close();
-  }
-  reply.Close();
-  return {};
 }
 
 Result<void> DescribeInstanceAttribute(World& world, const QueryParameters& parameters,
@@ -74,7 +58,9 @@ Result<void> DescribeInstanceAttribute(World& world, const QueryParameters& para
   } else if (name == "productCodes") {
     reply.Empty(name);
   } else if (name == "blockDeviceMapping") {
-    return WriteDisks(world, *instance, reply);
+    VMFERRY_ASSIGN_OR_RETURN(const std::vector<vm::Volume> volumes,
+                             world.disks.VolumesOf(instance->id));
+    WriteBlockDevices(volumes, reply);
   } else {
     return Refuse(
         "InvalidParameterValue",

@@ -70,19 +70,6 @@ void WriteInterface(const Instance& instance, const Settings& settings, text::Xm
   reply.Empty("ipv6AddressesSet").Element("interfaceType", "interface").Close().Close();
 }
 
-void WriteDisks(const std::vector<vm::Volume>& volumes, text::XmlWriter& reply) {
-  reply.Open("blockDeviceMapping");
-  for (const vm::Volume& volume : volumes) {
-    reply.Open("item").Element("deviceName", volume.device).Open("ebs");
-    reply.Element("volumeId", volume.id)
-        .Element("status", vm::StateName(volume.attach_state))
-        .Element("attachTime", Time(volume.attach_time))
-        .Element("deleteOnTermination", Word(volume.delete_on_termination));
-    reply.Close().Close();
-  }
-  reply.Close();
-}
-
 void WritePlace(const Instance& instance, const Settings& settings, text::XmlWriter& reply) {
   reply.Open("placement")
       .Element("availabilityZone", instance.zone)
@@ -127,7 +114,7 @@ void WriteInstance(const Instance& instance, const InstanceListing& listing,
   reply.Element("architecture", instance.architecture)
       .Element("rootDeviceType", "ebs")
       .Element("rootDeviceName", instance.root_device);
-  WriteDisks(listing.VolumesOf(instance.id), reply);
+  WriteBlockDevices(listing.VolumesOf(instance.id), reply);
   reply.Element("virtualizationType", "hvm").Element("clientToken", instance.client_token);
   WriteTags(listing.TagsOf(instance.id), reply);
   reply
@@ -148,6 +135,19 @@ void WriteInstance(const Instance& instance, const InstanceListing& listing,
 }
 
 }  // namespace
+
+void WriteBlockDevices(const std::vector<vm::Volume>& volumes, text::XmlWriter& reply) {
+  reply.Open("blockDeviceMapping");
+  for (const vm::Volume& volume : volumes) {
+    reply.Open("item").Element("deviceName", volume.device).Open("ebs");
+    reply.Element("volumeId", volume.id)
+        .Element("status", vm::StateName(volume.attach_state))
+        .Element("attachTime", Time(volume.attach_time))
+        .Element("deleteOnTermination", Word(volume.delete_on_termination));
+    reply.Close().Close();
+  }
+  reply.Close();
+}
 
 const vm::TagMap& InstanceListing::TagsOf(std::string_view id) const {
   static const vm::TagMap none;

@@ -44,6 +44,9 @@ std::optional<std::vector<std::string>> InstanceFilterValues(const vm::Instance&
 /// <ELEMENT><code/><name/></ELEMENT>
 void WriteInstanceState(std::string_view element, vm::InstanceState state, text::XmlWriter& reply);
 
+/// <blockDeviceMapping>: the volumes that are attached, in that order.
+void WriteBlockDevices(const std::vector<vm::Volume>& volumes, text::XmlWriter& reply);
+
 /// reservationId, ownerId, groupSet, instancesSet.
 void WriteReservation(std::string_view reservation,
                       const std::vector<const vm::Instance*>& instances,
